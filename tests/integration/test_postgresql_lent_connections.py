@@ -76,8 +76,11 @@ def test_a_service_sells_over_a_pool_with_strange_sessions(running: Server, back
                     for number in range(30):
                         tasks.start_soon(buy, number)
                 assert (len(sold), (await inventory.stock("tea", "berlin")).available) == (10, 0)
-                async with store.turn(StreamId("inventory", "tea", "berlin")):
+                stream = StreamId("inventory", "tea", "berlin")
+                async with store.turn(stream):
                     await inventory.add_stock("tea", "berlin", 1)
+                first = (await store.read_stream(stream, limit=1)).events[0]
+                assert await store.find_events(stream, [first.event_id]) == [first]
             with pool.connection() as connection:
                 assert connection.execute("SELECT count(*) AS events FROM pg_temp.events").fetchone() == {"events": 0}
                 shown = connection.execute("SELECT current_setting('search_path') AS path, current_setting('lock_timeout') AS lock")

@@ -2,17 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, LiteralString, NoReturn
 from uuid import NAMESPACE_URL, uuid5
 
-import anyio
 import pytest
 from psycopg import Connection, connect, sql
 
-from inventory_es.adapters.postgresql import open_postgresql_event_store, rows
+from inventory_es.adapters.postgresql import rows
 from inventory_es.adapters.postgresql.event_store import PostgresqlStore
 from inventory_es.adapters.postgresql.place import parse_place
 from inventory_es.domain.stream_id import StreamId
@@ -106,7 +105,7 @@ def test_a_page_looks_up_the_head_of_its_stream_once(running: Server) -> None:
     for page, start in ((rows.FORWARD, 0), (rows.BACKWARD, 51)):
         with connect(running.url, autocommit=True) as connection:
             query = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) " + page).format(schema=sql.Identifier("planned"))
-            ((plan,),) = connection.execute(query, (key, start, 50)).fetchall()
+            ((plan,),) = connection.execute(query, ([key], [start], [50], rows.PAGE_BYTES)).fetchall()
         looked_up = [node["Actual Loops"] for node in _nodes(plan[0]["Plan"]) if "Subplan Name" in node]
         assert looked_up == [1]
 
@@ -186,91 +185,6 @@ def test_a_lock_that_is_held_is_waited_for_no_longer_than_two_seconds(running: S
             store.commit([write("x", 0, "a")])
         holder.rollback()
         assert isinstance(answer(store, *write("x", 0, "a")), AppendResult)
-
-
-def test_a_turn_ends_with_an_append_to_each_of_its_streams(running: Server) -> None:
-    with opened(running, "turn_ends") as one, opened(running, "turn_ends") as other:
-        one.take_turn([StreamId("test", "x"), StreamId("test", "y")])
-        found: list[bool] = []
-        for name in "yx":
-            answer(one, *write(name, 0, f"turn-{name}"))
-            found.append(one.has_turn)
-        assert found == [True, False]
-        other.take_turn([StreamId("test", "x")])
-        assert other.has_turn
-
-
-def test_a_turn_that_is_not_left_ends_after_a_second_and_its_owner_goes_on(running: Server) -> None:
-    with opened(running, "turn_stays") as one, opened(running, "turn_stays") as other:
-        one.take_turn([StreamId("test", "x")])
-        other.take_turn([StreamId("test", "x")])
-        answer(other, *write("x", 0, "stays-other"))
-        assert isinstance(answer(one, *write("x", 1, "stays-one")), AppendResult)
-        one.take_turn([StreamId("test", "x")])
-        assert one.has_turn
-
-
-def test_a_turn_leaves_no_setting_and_no_lock_behind(running: Server) -> None:
-    with opened(running, "turn_clean") as store:
-        store.take_turn([StreamId("test", "x")])
-        locks: LiteralString = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 'turn_clean.streams'::regclass"
-        assert execute(running, locks) == [(1,)]
-        store.give_turn_back()
-        assert execute(running, locks) == [(0,)]
-        with store._turns.lend(time.monotonic() + 5) as link:
-            assert link.execute("SELECT current_setting('lock_timeout')").fetchall() == [("0",)]
-
-
-def test_tasks_that_wait_for_different_streams_share_a_turn(running: Server, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[set[StreamId]] = []
-    take = PostgresqlStore.take_turn
-
-    def noted(store: PostgresqlStore, streams: Collection[StreamId]) -> None:
-        taken.append(set(streams))
-        take(store, streams)
-
-    async def case() -> None:
-        async with open_postgresql_event_store(f"{running.url}?schema=turn_shared") as store:
-            inside: list[str] = []
-
-            async def wait_for(name: str) -> None:
-                async with store.turn(StreamId("test", name)):
-                    inside.append(name)
-
-            async with anyio.create_task_group() as tasks, store.turn(StreamId("test", "first")):
-                for name in "abcab":
-                    tasks.start_soon(wait_for, name)
-                await anyio.wait_all_tasks_blocked()
-                assert inside == []
-            assert sorted(inside) == ["a", "a", "b", "b", "c"]
-            with pytest.raises(ValueError, match="name at least one"):
-                store.turn()
-
-    monkeypatch.setattr(PostgresqlStore, "take_turn", noted)
-    anyio.run(case, backend=backend)
-    assert [sorted(stream.text[5:] for stream in streams) for streams in taken] == [["first"], ["a", "b", "c"], ["a", "b"]]
-
-
-def test_a_caller_that_is_cancelled_while_it_waits_for_a_turn_leaves_the_others_theirs(running: Server, backend: str) -> None:
-    async def case() -> None:
-        async with open_postgresql_event_store(f"{running.url}?schema=turn_left") as store:
-            inside: list[str] = []
-
-            async def wait_for(name: str, scope: anyio.CancelScope) -> None:
-                with scope:
-                    async with store.turn(StreamId("test", name)):
-                        inside.append(name)
-
-            scopes = [anyio.CancelScope() for _ in "abc"]
-            async with anyio.create_task_group() as tasks, store.turn(StreamId("test", "first")):
-                for name, scope in zip("abc", scopes, strict=True):
-                    tasks.start_soon(wait_for, name, scope)
-                await anyio.wait_all_tasks_blocked()
-                scopes[0].cancel()
-                await anyio.wait_all_tasks_blocked()
-            assert sorted(inside) == ["b", "c"]
-
-    anyio.run(case, backend=backend)
 
 
 def test_two_stores_have_locks_of_their_own(running: Server) -> None:

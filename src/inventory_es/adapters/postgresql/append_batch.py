@@ -1,6 +1,6 @@
 """The arguments of ``append_v1`` for a group commit, and the outcomes that its answer means."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any, ClassVar, Self
@@ -13,8 +13,9 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports.errors import ConcurrencyError
-from inventory_es.ports.records import AppendResult, StreamWrite
+from inventory_es.ports.errors import ConcurrencyError, EventIdCollisionError
+from inventory_es.ports.records import AppendResult, RecordedEvent, StreamWrite
+from inventory_es.ports.toolkit.append_rules import find_earlier_append
 
 MAX_GROUPS = 512
 """The most appends in one call of the function. Larger ones gain nothing, and hold the lock for longer."""
@@ -75,6 +76,13 @@ class Texts(Column):
     element: ClassVar[int] = 25
 
 
+class Blobs(Column):
+    """An array of bytes. The driver's own form depends on settings of the session."""
+
+    array: ClassVar[int] = 1001
+    element: ClassVar[int] = 17
+
+
 class Ids(Column):
     """An array of UUIDs."""
 
@@ -101,7 +109,7 @@ class Instant(Column):
         return cls(_INSTANT(microseconds))
 
 
-_COLUMNS: tuple[type[Column], ...] = (Integers, Longs, Texts, Ids, Times, Instant)
+_COLUMNS: tuple[type[Column], ...] = (Integers, Longs, Texts, Blobs, Ids, Times, Instant)
 
 
 def register_columns(link: psycopg.Connection[Any]) -> None:
@@ -133,6 +141,11 @@ def longs(numbers: Sequence[int]) -> Longs:
 def texts(values: Sequence[bytes]) -> Texts:
     """Return an array of texts in UTF-8."""
     return Texts.of(len(values), [part for value in values for part in (_LENGTH(len(value)), value)])
+
+
+def blobs(values: Sequence[bytes]) -> Blobs:
+    """Return an array of bytes."""
+    return Blobs.of(len(values), [part for value in values for part in (_LENGTH(len(value)), value)])
 
 
 def uuids(values: Iterable[UUID]) -> Ids:
@@ -178,7 +191,9 @@ class AppendBatch:
             texts([event.metadata for _, _, event in events]),
         )
 
-    def outcomes(self, base: int, actual: Sequence[int], written: Sequence[bool]) -> Iterator[AppendResult | ConcurrencyError | None]:
+    def outcomes(
+        self, base: int, actual: Sequence[int], written: Sequence[bool], contested: Collection[StreamId]
+    ) -> Iterator[AppendResult | ConcurrencyError | None]:
         """Yield the outcome of each append; ``None`` for one whose versions fit and of which an id is stored."""
         at, position = 0, base
         for group in self._groups:
@@ -191,7 +206,7 @@ class AppendBatch:
                 if lost is None and actual[at] != write.expected_version:
                     lost = ConcurrencyError(stream=write.stream, expected=write.expected_version, actual=actual[at])
                 at += 1
-            yield AppendResult(position, versions) if is_written else lost
+            yield AppendResult(position, versions, is_contested=not versions.keys().isdisjoint(contested)) if is_written else lost
 
 
 def batches(groups: Sequence[tuple[int, Sequence[StreamWrite]]]) -> Iterator[list[tuple[int, Sequence[StreamWrite]]]]:
@@ -210,3 +225,16 @@ def batches(groups: Sequence[tuple[int, Sequence[StreamWrite]]]) -> Iterator[lis
         size += bytes_of_group
     if batch:
         yield batch
+
+
+def earlier_of(writes: Sequence[StreamWrite], stored: Mapping[StreamId, Sequence[RecordedEvent]]) -> AppendResult | Exception | None:
+    """Return what was stored of an append before, of the events that were found by stream; ``None`` for nothing."""
+
+    def find(stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
+        wanted = set(event_ids)
+        return [event for event in stored.get(stream, ()) if event.event_id in wanted]
+
+    try:
+        return find_earlier_append(writes, find)
+    except EventIdCollisionError as collision:
+        return collision

@@ -10,8 +10,10 @@ random time that grows. So many processes do not fall on a server that has just 
 
 import selectors
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
+from copy import copy
+from functools import partial
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
 from weakref import WeakSet
@@ -30,7 +32,9 @@ from inventory_es.domain.errors import InventoryError
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.errors import StoreClosedError, UnavailableError
 from inventory_es.ports.event_store import Durability
-from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, Exclusive, new_event, scope
+from inventory_es.ports.records import StreamPage
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.waiting import STATE_LOCK, Event, blocks, give_way, new_event, scope, wait_until
 
 T = TypeVar("T")
 
@@ -184,15 +188,60 @@ class Connections:
         return None
 
 
+class Shared:
+    """A piece of work that callers wait for together. One of them does it, and then all go on in the same step of the event loop.
+
+    Where that caller is cancelled, or the work raises, the next one does it.
+
+    Attributes:
+        is_done: True once the work has returned.
+    """
+
+    def __init__(self) -> None:
+        self.is_done: bool = False
+        self._worker: object = None
+        self._news: Event | None = None
+
+    async def do(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Return once the work is done, by this caller or by another one."""
+        me = object()
+        while not self.is_done:
+            try:
+                news = self._begin(me)
+                if news is None:
+                    await work()
+                    self.is_done = True
+                elif blocks():  # a signal may end the work of another thread before it has set its event
+                    wait_until(lambda: self.is_done or self._worker is None)
+                else:
+                    await news.wait()
+            finally:
+                if self._worker is me:
+                    self._end()
+        await give_way()  # to those that were woken, and will ask for the same as this caller
+
+    def _begin(self, me: object) -> Event | None:
+        with STATE_LOCK:
+            if self._worker is not None:
+                return self._news
+            self._worker, self._news = me, new_event()
+            return None
+
+    def _end(self) -> None:
+        self._worker = None
+        if self._news is not None:
+            self._news.set()
+
+
 class Turn:
     """A turn of one handle, which callers share that wait at the same time and want different streams.
 
     Attributes:
         streams: the streams of all its callers.
         callers: the number of callers that wait for it or are in it.
-        is_asked_for: True once the server was asked for it, so that nobody can join.
-        has_begun: True once the server has answered.
-        beginning: held by the caller that begins it.
+        is_asked_for: True once the server is being asked for it.
+        is_closed: True once nobody can join.
+        beginning: done once the server has answered.
         over: set when the last of its callers has left.
     """
 
@@ -200,9 +249,15 @@ class Turn:
         self.streams: set[StreamId] = set()
         self.callers: int = 0
         self.is_asked_for: bool = False
-        self.has_begun: bool = False
-        self.beginning: Exclusive = Exclusive()
+        self.is_closed: bool = False
+        self.beginning: Shared = Shared()
         self.over: Event = new_event()
+
+    def close(self) -> Collection[StreamId]:
+        """Let nobody join any more, and return the streams."""
+        with STATE_LOCK:
+            self.is_closed = True
+            return self.streams
 
 
 class Turns:
@@ -223,25 +278,25 @@ class Turns:
         """Be in a turn over these streams for the block. The last caller that leaves it ends it."""
         turn = self._join(streams)
         try:
-            async with turn.beginning:  # one of its callers begins it, for all
-                if not turn.has_begun:
-                    while (first := self._queue[0]) is not turn:
-                        await first.over.wait()
-                    turn.is_asked_for = True
-                    await self._take(turn)
-                    turn.has_begun = True
+            await turn.beginning.do(partial(self._begin, turn))
             yield
         finally:
             await self._leave(turn)
 
+    async def _begin(self, turn: Turn) -> None:
+        while (first := self._queue[0]) is not turn:
+            await first.over.wait()
+        turn.is_asked_for = True
+        await self._take(turn)
+
     def _join(self, streams: Collection[StreamId]) -> Turn:
-        """Return the first turn that nobody has asked the server for, behind all that have one of the same streams."""
+        """Return the first turn that is not closed, behind all that have one of the same streams."""
         with STATE_LOCK:
             found: Turn | None = None
             for turn in reversed(self._queue):
                 if not turn.streams.isdisjoint(streams):
                     break
-                if not turn.is_asked_for and len(turn.streams) + len(streams) <= MOST_LOCKS:
+                if not turn.is_closed and len(turn.streams) + len(streams) <= MOST_LOCKS:
                     found = turn
             if found is None:
                 found = Turn()
@@ -257,6 +312,7 @@ class Turns:
                 return
             if not turn.is_asked_for:
                 self._queue.remove(turn)
+            turn.is_closed = True
         try:
             if turn.is_asked_for:
                 with scope(shield=True), suppress(StoreClosedError):
@@ -266,6 +322,63 @@ class Turns:
                 if turn in self._queue:
                     self._queue.remove(turn)
             turn.over.set()
+
+
+PageAsked = tuple[StreamId, int, int]
+"""A stream, the version after which its page begins, and the most events."""
+
+
+class PagesAsked:
+    """Pages of streams that are read in one statement.
+
+    Attributes:
+        asked: the pages, in any order.
+        found: by place in ``asked``, the page or the error to raise.
+        reading: done once they are read.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[PageAsked] = []
+        self.found: Sequence[StreamPage | Exception] = ()
+        self.reading: Shared = Shared()
+
+
+class Reads:
+    """Reads of one handle's callers. Those that wait for a connection share the next statement. Nobody waits for company.
+
+    Args:
+        calls: runs the statements in threads.
+        read: reads pages in one statement, and returns each or its error.
+    """
+
+    def __init__(self, calls: BlockingCalls, read: Callable[[Sequence[PageAsked]], Sequence[StreamPage | Exception]]) -> None:
+        self._calls = calls
+        self._read = read
+        self._next: PagesAsked | None = None
+
+    async def page(self, asked: PageAsked) -> StreamPage:
+        """Return a page that is read after this call began."""
+        with STATE_LOCK:
+            pages = self._next
+            if pages is None or len(pages.asked) == MOST_LOCKS or not self._calls.is_open:
+                pages = self._next = PagesAsked()
+            place = len(pages.asked)
+            pages.asked.append(asked)
+        await pages.reading.do(lambda: self._send(pages))
+        found = pages.found[place]
+        if isinstance(found, Exception):
+            raise copy(found) from found  # each caller's own, so that it does not collect all their tracebacks
+        return found
+
+    async def _send(self, pages: PagesAsked) -> None:
+        pages.found = await self._calls.run(lambda: self._read(self._close(pages)))
+
+    def _close(self, pages: PagesAsked) -> Sequence[PageAsked]:
+        """Let nobody join any more: the statement is about to be sent."""
+        with STATE_LOCK:
+            if self._next is pages:
+                self._next = None
+            return pages.asked
 
 
 class Gate:
@@ -420,8 +533,3 @@ class Gate:
             problem = "?notify=on needs a session of its own, and a pooler stands before the server"
             raise self._failures.incompatible(f"{problem}: leave the option out, or give the URL of the server itself")
         return Greeting(durability=durability.decode(), timeline=timeline, clock=clock, clock_at=monotonic())
-
-
-def moved(failures: Failures, problem: str) -> StoreClosedError:
-    """Return the error for a store that is no longer in its place."""
-    return StoreClosedError(store=failures.name, reason=problem)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from time import monotonic, sleep  # noqa: TID251  # in a thread, until the server's clock has passed a time
@@ -16,8 +16,19 @@ from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
 
 from inventory_es.adapters.postgresql import rows
-from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, uuids
-from inventory_es.adapters.postgresql.connections import MOST_LOCKS, Connections, Gate, Greeting, Lend, Link, Turn, Turns, moved
+from inventory_es.adapters.postgresql.append_batch import AppendBatch, Instant, batches, blobs, earlier_of, integers, longs, uuids
+from inventory_es.adapters.postgresql.connections import (
+    MOST_LOCKS,
+    Connections,
+    Gate,
+    Greeting,
+    Lend,
+    Link,
+    PageAsked,
+    Reads,
+    Turn,
+    Turns,
+)
 from inventory_es.adapters.postgresql.failures import TOO_LATE, store_failures
 from inventory_es.adapters.postgresql.feed import HeadWatch, Notifications, Replica
 from inventory_es.adapters.postgresql.place import Place, lent_place, parse_place
@@ -27,14 +38,15 @@ from inventory_es.domain.stream_id import MAX_PART_LENGTH, StreamId
 from inventory_es.ports.errors import (
     AppendOutcomeUnknownError,
     AppendTooLargeError,
-    EventIdCollisionError,
+    CorruptStoreError,
+    StoreClosedError,
     StoreUnavailableError,
     UnavailableError,
 )
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StoreCapabilities, StreamCatalogue, TurnTaking
 from inventory_es.ports.records import AppendResult, FeedPage, RecordedEvent, StreamHead, StreamPage, StreamsPage, StreamWrite
 from inventory_es.ports.snapshot_store import Snapshot, SnapshotStore
-from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream, find_earlier_append
+from inventory_es.ports.toolkit.append_rules import check_append, check_page, check_stream
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
 from inventory_es.ports.toolkit.event_rows import FeedRows, StreamRows, parse_stream
 from inventory_es.ports.toolkit.page_rules import check_stream_page, check_stream_page_backwards
@@ -45,7 +57,12 @@ _logger = logging.getLogger("inventory_es")
 
 _AFTER_ANY_TEXT = "\U0010ffff" * (MAX_PART_LENGTH + 1)
 """A text that sorts after every continuation of a prefix: a part may consist of the last code point alone."""
-_APPEND: LiteralString = "SELECT * FROM {schema}.append_v1(%s, 0::smallint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_APPEND: LiteralString = (
+    "SELECT done.*, (SELECT array_agg(pg_try_advisory_xact_lock_shared('{schema}.streams'::regclass::oid::integer, key) ORDER BY n) "
+    "FROM unnest(%s) WITH ORDINALITY turn (key, n)) "
+    "FROM {schema}.append_v1(%s, 0::smallint, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) done"
+)
+"""Appends, and asks whether others have turns over streams, or wait for them. That is asked after the append, and waits for nobody."""
 _SETTLE: LiteralString = "SELECT {schema}.settle_v1(0::smallint)"
 _STRENGTH = ("none", "process", "os", "power", "machine")
 _GIVE_UP = 0.8
@@ -122,20 +139,27 @@ class PostgresqlStore:
             self._end_turn_of(batch)
         return [outcomes[number] for number in range(len(groups))]
 
+    def read_streams(self, asked: Sequence[PageAsked]) -> list[StreamPage | Exception]:
+        """Return a page of each stream after a version, or the error of that page. One statement reads them all."""
+        try:
+            found = self._pages(rows.FORWARD, asked)
+        except InventoryError as problem:
+            return [problem] * len(asked)
+        return [self._forward(one, page) for one, page in zip(asked, found, strict=True)]
+
     def read_stream(self, stream: StreamId, *, after: int, limit: int) -> StreamPage:
-        """See ``EventStore``."""
-        check_stream(stream)
-        check_page(limit=limit, after=after)
-        events, version = self._stream_page(rows.FORWARD, stream, min(after, rows.LARGEST), limit)
-        page = StreamPage(events, version, is_end=after + len(events) >= version)
-        check_stream_page(page, stream, after=after, limit=limit, store=self.name)
+        """Return one page; see :meth:`read_streams`."""
+        (page,) = self.read_streams([(stream, after, limit)])
+        if isinstance(page, Exception):
+            raise page
         return page
 
     def read_stream_backwards(self, stream: StreamId, *, before: int | None, limit: int) -> StreamPage:
         """See ``EventStore``."""
         check_stream(stream)
         check_page(limit=limit, before=before)
-        events, version = self._stream_page(rows.BACKWARD, stream, min(before or rows.LARGEST, rows.LARGEST), limit)
+        (found,) = self._pages(rows.BACKWARD, [(stream, before or rows.LARGEST, limit)])
+        events, version = self._events(stream, found)
         last = version if before is None else min(version, before - 1)
         page = StreamPage(events, version, is_end=last - len(events) <= 0)
         check_stream_page_backwards(page, stream, before=before, limit=limit, store=self.name)
@@ -195,7 +219,7 @@ class PostgresqlStore:
 
     def discard_snapshots(self, streams: Sequence[StreamId]) -> None:
         """See ``SnapshotStore``."""
-        self._change(rows.DISCARD_SNAPSHOTS, ([rows.name_key(stream) for stream in streams],))
+        self._change(rows.DISCARD_SNAPSHOTS, (blobs([rows.name_key(stream) for stream in streams]),))
 
     def clear_snapshots(self) -> None:
         """See ``SnapshotStore``."""
@@ -207,7 +231,7 @@ class PostgresqlStore:
         Locks are taken in the order of their keys, so no two turns wait for each other in a ring.
         """
         self.give_turn_back()
-        keys = sorted({int.from_bytes(rows.name_key(stream)[:4], signed=True) for stream in streams})[:MOST_LOCKS]
+        keys = sorted({rows.turn_key(stream) for stream in streams})[:MOST_LOCKS]
         with ExitStack() as entered, self._failures.translated():
             link = entered.enter_context(self._turns.lend(self._deadline()))
             link.execute(sql.SQL(_TAKE_TURN).format(schema=self._schema, keys=sql.Literal(keys)))
@@ -241,8 +265,11 @@ class PostgresqlStore:
         """Append in one transaction, and tell replays and collisions from conflicts after it."""
         batch = AppendBatch(groups)
         with self._writers.lend(self._deadline()) as link:
-            base, actual, written = self._append(link, batch)
-            outcomes: list[AppendResult | Exception | None] = list(batch.outcomes(base, actual, written))
+            own = {stream for _, _, left in self._turn for stream in left}
+            streams = [write.stream for group in groups for write in group if write.stream not in own][:MOST_LOCKS]
+            base, actual, written, free = self._append(link, batch, streams)
+            contested = [stream for stream, is_free in zip(streams, free or (), strict=True) if not is_free]
+            outcomes: list[AppendResult | Exception | None] = list(batch.outcomes(base, actual, written, contested))
             lost = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, AppendResult)]
             for number, earlier in zip(lost, self._earlier(link, [groups[number] for number in lost]), strict=True):
                 outcomes[number] = earlier or outcomes[number]
@@ -256,18 +283,19 @@ class PostgresqlStore:
             if not left:
                 self.give_turn_back()
 
-    def _append(self, link: Link, batch: AppendBatch) -> Any:
+    def _append(self, link: Link, batch: AppendBatch, streams: Sequence[StreamId]) -> Any:
         seen = self._gate.greeting
         clock, clock_at = self._clock or (seen.clock, seen.clock_at)
         give_up_after = _GIVE_UP * self.place.timeout
         give_up_at = clock + int(1e6 * (monotonic() - clock_at + give_up_after))
-        arguments = (self._store_id, Instant.at(give_up_at), *batch.arguments())
+        turns = integers([rows.turn_key(stream) for stream in streams])
+        arguments = (turns, self._store_id, Instant.at(give_up_at), *batch.arguments())
         link.warnings.clear()
         is_sent = False
         try:
             with self._failures.translated(is_sent=lambda: is_sent):
                 is_sent = True
-                ((base, actual, written, clock, durability),) = link.execute(self._statement(_APPEND), arguments, binary=True)
+                ((base, actual, written, clock, durability, free),) = link.execute(self._statement(_APPEND), arguments, binary=True)
         except BaseException as problem:
             self._clock = None
             if isinstance(problem, StoreUnavailableError) and TOO_LATE in problem.reason:
@@ -281,7 +309,7 @@ class PostgresqlStore:
         if _STRENGTH.index(durability.decode()) < _STRENGTH.index(self.capabilities.durability):
             link.close()  # a new connection tells what the server gives now
             raise self._failures.unknown(f"the server's settings have changed: a commit survives the loss of {durability.decode()} alone")
-        return base, actual, written
+        return base, actual, written, free
 
     def _earlier(self, link: Link, groups: Sequence[Sequence[StreamWrite]]) -> Sequence[AppendResult | Exception | None]:
         """Return what was stored of each append before; ``None`` for nothing. A failure is an outcome of these appends alone."""
@@ -297,12 +325,12 @@ class PostgresqlStore:
         by_stream: dict[StreamId, list[RecordedEvent]] = defaultdict(list)
         for event in found:
             by_stream[event.stream].append(event)
-        return [_earlier_of(group, by_stream) for group in groups]
+        return [earlier_of(group, by_stream) for group in groups]
 
     def _find_confirmed(self, link: Link, wanted: Sequence[tuple[StreamId, Sequence[UUID]]]) -> Sequence[RecordedEvent]:
         """Return the events with these ids, by stream and version, once a replica has them if the store promises one."""
         pairs = {(rows.name_key(stream), event_id) for stream, ids in wanted for event_id in ids}
-        found = self._rows(link, rows.FIND, ([key for key, _ in pairs], uuids([event_id for _, event_id in pairs])))
+        found = self._rows(link, rows.FIND, (blobs([key for key, _ in pairs]), uuids([event_id for _, event_id in pairs])))
         if found and self.capabilities.durability == "machine":
             self._confirm(link)
         return [rows.ServerEvent.named(row) for row in found]
@@ -315,15 +343,31 @@ class PostgresqlStore:
         if link.warnings:
             raise self._failures.unknown("the server does not wait for its replica")
 
-    def _stream_page(self, query: LiteralString, stream: StreamId, bound: int, limit: int) -> tuple[StreamRows, int]:
+    def _pages(self, query: LiteralString, asked: Sequence[PageAsked]) -> list[list[Any]]:
         self._settle()
-        found = self._select(query, (rows.name_key(stream), bound, min(limit, rows.PAGE_EVENTS)))
+        bounds = longs([min(bound, rows.LARGEST) for _, bound, _ in asked])
+        limits = integers([min(limit, rows.PAGE_EVENTS) for *_, limit in asked])
+        pages: list[list[Any]] = [[] for _ in asked]
+        keys = blobs([rows.name_key(stream) for stream, *_ in asked])
+        for row in self._select(query, (keys, bounds, limits, rows.PAGE_BYTES // len(asked))):
+            pages[row[9] - 1].append(row)
+        return pages
+
+    def _events(self, stream: StreamId, found: list[Any]) -> tuple[StreamRows, int]:
         version = found[0][8] if found else 0
         if version is None:
             raise self._failures.corrupt(f"stream {stream} has no events")
-        if found and found[0][0] is None:
-            found = []
-        return StreamRows(partial(rows.ServerEvent, stream), found), version
+        return StreamRows(partial(rows.ServerEvent, stream), found if version and found[0][0] else []), version
+
+    def _forward(self, asked: PageAsked, found: list[Any]) -> StreamPage | Exception:
+        stream, after, limit = asked
+        try:
+            events, version = self._events(stream, found)
+            page = StreamPage(events, version, is_end=after + len(events) >= version)
+            check_stream_page(page, stream, after=after, limit=limit, store=self.name)
+        except CorruptStoreError as problem:
+            return problem
+        return page
 
     def _settle(self) -> None:
         """Wait until an append with an unknown outcome has taken effect or never will: until the lock is free after its time."""
@@ -376,16 +420,18 @@ class PostgresqlStore:
             self._make_tables(link)
             found = find_mark(link, self.place.schema)
         if found is None:
-            raise moved(self._failures, "its tables were moved or removed while it was open")
+            raise StoreClosedError(store=self.name, reason="its tables were moved or removed while it was open")
         problem = found.problem()
         if problem is not None:
             raise self._failures.incompatible(problem)
         store_id = found.store_id
         if self._store_id not in {None, store_id}:
-            raise moved(self._failures, "its tables were replaced while it was open")
+            raise StoreClosedError(store=self.name, reason="its tables were replaced while it was open")
         is_other = self._store_id is not None and greeting.timeline != self._timeline
         if is_other and self.capabilities.durability != "machine":
-            raise moved(self._failures, "another server took over, perhaps without the newest events: open the store again")
+            raise StoreClosedError(
+                store=self.name, reason="another server took over, perhaps without the newest events: open the store again"
+            )
         self._store_id, self._timeline = store_id, greeting.timeline
 
     def _make_helpers(self) -> tuple[Notifications | None, Replica | None]:
@@ -402,17 +448,6 @@ class PostgresqlStore:
         except InsufficientPrivilege as problem:
             missing = "there is no store, and this role may not make one: run 'inventory-es store migrate URL' as its owner"
             raise self._failures.incompatible(missing) from problem
-
-
-def _earlier_of(writes: Sequence[StreamWrite], stored: Mapping[StreamId, Sequence[RecordedEvent]]) -> AppendResult | Exception | None:
-    def find(stream: StreamId, event_ids: Sequence[UUID]) -> Sequence[RecordedEvent]:
-        wanted = set(event_ids)
-        return [event for event in stored.get(stream, ()) if event.event_id in wanted]
-
-    try:
-        return find_earlier_append(writes, find)
-    except EventIdCollisionError as collision:
-        return collision
 
 
 class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, SnapshotStore, TurnTaking):
@@ -433,6 +468,7 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         self._writes = BlockingCalls(None, name=store.name)
         self._reads = BlockingCalls(anyio.CapacityLimiter(_MAX_READS), name=store.name)
         self._turn_calls = BlockingCalls(None, name=store.name)
+        self._shared_reads = Reads(self._reads, store.read_streams)
         self._turns = Turns(self._take_turn, self._give_turn_back)
         self._watch = HeadWatch(self.head, store.notifications)
 
@@ -452,8 +488,10 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
         return outcomes
 
     async def read_stream(self, stream: StreamId, /, *, after: int = 0, limit: int) -> StreamPage:
+        check_stream(stream)
+        check_page(limit=limit, after=after)
         await self._writes.settle()
-        return await self._reads.run(self._store.read_stream, stream, after=after, limit=limit)
+        return await self._shared_reads.page((stream, after, limit))
 
     async def read_stream_backwards(self, stream: StreamId, /, *, before: int | None = None, limit: int) -> StreamPage:
         await self._writes.settle()
@@ -508,12 +546,12 @@ class PostgresqlEventStore(EventStore, EventFeed, GroupCommit, StreamCatalogue, 
 
     async def _take_turn(self, turn: Turn) -> None:
         try:
-            await self._turn_calls.run(self._store.take_turn, turn.streams)
+            await self._turn_calls.run(lambda: self._store.take_turn(turn.close()))
         except UnavailableError as problem:
             _logger.debug("store_turn_not_given", extra={"problem": str(problem)})
 
     async def _give_turn_back(self, turn: Turn) -> None:
-        if self._store.has_turn or not turn.has_begun:  # a thread may take it now for a caller that has gone
+        if self._store.has_turn or not turn.beginning.is_done:  # a thread may take it now for a caller that has gone
             await self._turn_calls.run(self._store.give_turn_back)
 
 

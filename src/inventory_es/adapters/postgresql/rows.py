@@ -27,19 +27,22 @@ _NEWEST: LiteralString = (
 )
 
 
-def _stream_page(condition: LiteralString, order: LiteralString) -> LiteralString:
-    """Return the query of a page. ``LIMIT 1`` has the head looked up once, not for each row, whatever plan the server has kept."""
+def _stream_pages(condition: LiteralString, order: LiteralString) -> LiteralString:
+    """Return the query of pages. ``LIMIT 1`` has the head looked up once, not for each row, whatever plan the server has kept."""
     return (
-        "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head FROM ("
-        "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = %s LIMIT 1) s LEFT JOIN LATERAL ("
-        "SELECT " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY version " + order + ") - (" + _SIZE + ") AS before "
-        "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " %s "
-        "ORDER BY version " + order + " LIMIT %s) e ON e.before < 4194304 ORDER BY e.version " + order
+        "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head, asked.n FROM "
+        "unnest(%s::bytea[], %s::bigint[], %s::integer[]) WITH ORDINALITY asked (name_key, bound, most, n) CROSS JOIN LATERAL ("
+        "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = asked.name_key LIMIT 1) s "
+        "LEFT JOIN LATERAL (SELECT " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY version " + order + ") - (" + _SIZE + ") AS before "
+        "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " asked.bound "
+        "ORDER BY version " + order + " LIMIT asked.most) e ON e.before < %s::bigint ORDER BY asked.n, e.version " + order
     )
 
 
-FORWARD: LiteralString = _stream_page(">", "ASC")
-BACKWARD: LiteralString = _stream_page("<", "DESC")
+FORWARD: LiteralString = _stream_pages(">", "ASC")
+BACKWARD: LiteralString = _stream_pages("<", "DESC")
+"""Pages of streams: arrays of the streams' keys, of the versions at which they begin, and of their most events; then the bytes of each."""
+
 FIND: LiteralString = (
     "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, "
     "e.data, e.metadata, s.name FROM unnest(%s::bytea[], %s::uuid[]) asked (name_key, event_id) "
@@ -89,6 +92,11 @@ class ServerEvent(RowEvent):
 def name_key(stream: StreamId) -> bytes:
     """Return the key of a stream's name. A name has up to 8 kB, and a row of an index 2.7."""
     return sha256(stream.text.encode()).digest()
+
+
+def turn_key(stream: StreamId) -> int:
+    """Return the key of the lock that a turn over a stream takes."""
+    return int.from_bytes(name_key(stream)[:4], signed=True)
 
 
 def snapshot_of(stream: StreamId, schema_version: int, row: Sequence[Any] | None) -> Snapshot | None:
