@@ -52,7 +52,7 @@ BUDGETS: Mapping[str, int] = {
     "domain/processes": 2_031,
     "ports": 4_985,
     "sync": 1_064,
-    "telemetry": 815,
+    "telemetry": 835,
     "testing": 26_834,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""

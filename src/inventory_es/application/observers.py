@@ -215,6 +215,14 @@ class Observers:
         of_starts: True if any observer takes :class:`CommandStarted`.
         of_appends: True if any observer takes :class:`AppendFinished`.
         of_cache_reads: True if any observer takes :class:`CacheRead`.
+        command_finished: notifies every observer of commands.
+        append_finished: notifies every observer of appends.
+        call_retried: notifies every observer of repeated calls.
+        breaker_changed: notifies every observer of circuit breakers.
+        cache_read: notifies every observer of reads of caches.
+        cache_failed: notifies every observer of caches.
+        projection_advanced: notifies every observer of projections.
+        publish_finished: notifies every observer of relays.
 
     Args:
         observers: objects with any of ``command_started(record)``, ``command_finished(record)``, ``append_finished(record)``,
@@ -228,65 +236,53 @@ class Observers:
     def __init__(self, observers: Sequence[object] = ()) -> None:
         for one in observers:
             _check(one)
-        self._methods = {name: [getattr(one, name) for one in observers if callable(getattr(one, name, None))] for name in _METHODS}
-        self.of_starts: bool = bool(self._methods["command_started"])
-        self.of_commands: bool = self.of_starts or bool(self._methods["command_finished"])
-        self.of_appends: bool = bool(self._methods["append_finished"])
-        self.of_cache_reads: bool = bool(self._methods["cache_read"])
+        methods = {name: [getattr(one, name) for one in observers if callable(getattr(one, name, None))] for name in _METHODS}
+        self._starts: Sequence[Callable[[CommandStarted], object]] = methods["command_started"]
+        self.of_starts: bool = bool(self._starts)
+        self.of_commands: bool = self.of_starts or bool(methods["command_finished"])
+        self.of_appends: bool = bool(methods["append_finished"])
+        self.of_cache_reads: bool = bool(methods["cache_read"])
+        self.command_finished: Callable[[CommandFinished], None] = _notifier(methods["command_finished"])
+        self.append_finished: Callable[[AppendFinished], None] = _notifier(methods["append_finished"])
+        self.call_retried: Callable[[CallRetried], None] = _notifier(methods["call_retried"])
+        self.breaker_changed: Callable[[BreakerChanged], None] = _notifier(methods["breaker_changed"])
+        self.cache_read: Callable[[CacheRead], None] = _notifier(methods["cache_read"])
+        self.cache_failed: Callable[[CacheFailed], None] = _notifier(methods["cache_failed"])
+        self.projection_advanced: Callable[[ProjectionAdvanced], None] = _notifier(methods["projection_advanced"])
+        self.publish_finished: Callable[[PublishFinished], None] = _notifier(methods["publish_finished"])
 
     def command_started(self, command: Command, context: CommandContext) -> CommandContext:
         """Notify every observer of commands that begin, and return the context of the command."""
-        for method in self._methods["command_started"]:
-            answer = self._call(method, CommandStarted(command, context))
-            if answer is not None and isinstance(answer, CommandContext):
-                context = answer
+        for method in self._starts:
+            record = tuple.__new__(CommandStarted, (command, context))  # every command makes one: a call less than its constructor
+            try:
+                answer = method(record)
+                if answer is not None:
+                    _refuse_coroutine(method, answer)
+                    context = answer if isinstance(answer, CommandContext) else context
+            except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
+                _log.exception("observer_failed", extra={"record": "CommandStarted"})
         return context
 
-    def command_finished(self, record: CommandFinished) -> None:
-        """Notify every observer of commands."""
-        self._notify("command_finished", record)
 
-    def append_finished(self, record: AppendFinished) -> None:
-        """Notify every observer of appends."""
-        self._notify("append_finished", record)
+def _notifier(methods: Sequence[Callable[[Any], object]]) -> Callable[[Any], None]:
+    """Return a function that calls all methods with a record. Failures are logged."""
 
-    def call_retried(self, record: CallRetried) -> None:
-        """Notify every observer of repeated calls."""
-        self._notify("call_retried", record)
+    def notify(record: object) -> None:
+        for method in methods:
+            try:
+                answer = method(record)
+                if answer is not None:
+                    _refuse_coroutine(method, answer)
+            except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
+                _log.exception("observer_failed", extra={"record": type(record).__name__})
 
-    def breaker_changed(self, record: BreakerChanged) -> None:
-        """Notify every observer of circuit breakers."""
-        self._notify("breaker_changed", record)
+    return notify
 
-    def cache_read(self, record: CacheRead) -> None:
-        """Notify every observer of reads of caches."""
-        self._notify("cache_read", record)
 
-    def cache_failed(self, record: CacheFailed) -> None:
-        """Notify every observer of caches."""
-        self._notify("cache_failed", record)
-
-    def projection_advanced(self, record: ProjectionAdvanced) -> None:
-        """Notify every observer of projections."""
-        self._notify("projection_advanced", record)
-
-    def publish_finished(self, record: PublishFinished) -> None:
-        """Notify every observer of relays."""
-        self._notify("publish_finished", record)
-
-    def _notify(self, name: str, record: object) -> None:
-        for method in self._methods[name]:
-            self._call(method, record)
-
-    def _call(self, method: Callable[[Any], object], record: object) -> object:
-        try:
-            answer = method(record)
-            if answer is not None and isinstance(answer, Coroutine):
-                raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")  # noqa: TRY301  # logged as any
-        except Exception:  # noqa: BLE001  # an observer must not change the outcome of what it observes
-            _log.exception("observer_failed", extra={"record": type(record).__name__})
-            return None
-        return answer
+def _refuse_coroutine(method: Callable[[Any], object], answer: object) -> None:
+    if isinstance(answer, Coroutine):
+        raise HostFunctionError.about(role="observer", function=method, answer=answer, expected="it is called without await")
 
 
 def lag_of(events: Sequence[RecordedEvent], clock: Clock) -> float:

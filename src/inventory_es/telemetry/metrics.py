@@ -47,6 +47,16 @@ def error_of(problem: BaseException | None) -> str:
     return problem.code if isinstance(problem, InventoryError) else type(problem).__name__  # other codes may have any value
 
 
+class _Bound(dict[tuple[str, ...], Callable[[float], object]]):
+    """The functions of instruments, by metric and the values of its attributes, each bound when it is first needed."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+
+    def __missing__(self, key: tuple[str, ...]) -> Callable[[float], object]:
+        return self.setdefault(key, self._instruments.bind(METRICS[key[0]], key[1:]))
+
+
 class Metrics:
     """An observer that counts and measures. One of them serves any number of inventories of a process, and shows the state of one.
 
@@ -56,16 +66,15 @@ class Metrics:
     """
 
     def __init__(self, instruments: Instruments, *, clock: Clock | None = None) -> None:
-        self._instruments = instruments
         self._clock = SystemClock() if clock is None else clock
-        self._bound: dict[tuple[str, ...], Callable[[float], object]] = {}
+        self._bound = _Bound(instruments)
         self._shown: Sequence[str] = ()
 
     def command_finished(self, record: o.CommandFinished) -> None:
         """Measure a command."""
-        self._add(record.seconds, "inventory_es.command.duration", record.command, record.outcome)
+        self._bound["inventory_es.command.duration", record.command, record.outcome](record.seconds)
         if record.waiting:
-            self._add(record.waiting, "inventory_es.lane.waiting")
+            self._bound["inventory_es.lane.waiting",](record.waiting)
         if record.error is not None:
             self._add(1, "inventory_es.command.errors", record.command, record.error)
         if record.attempts > 1:
@@ -179,7 +188,4 @@ class Metrics:
 
     def _add(self, value: float, *key: str) -> None:
         """Add to the metric ``key[0]`` with the values ``key[1:]`` of its attributes."""
-        add = self._bound.get(key)
-        if add is None:
-            add = self._bound[key] = self._instruments.bind(METRICS[key[0]], key[1:])
-        add(value)
+        self._bound[key](value)

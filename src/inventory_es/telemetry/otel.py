@@ -26,8 +26,8 @@ from inventory_es.telemetry.metrics import Metrics, error_of, system_of
 
 try:
     from opentelemetry import metrics, trace
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+    from opentelemetry.context import Context, get_current
+    from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 except ImportError as _missing:
     _msg = "opentelemetry-api is not installed: pip install 'inventory_es[otel]'"
     raise ImportError(_msg, name=_missing.name) from _missing
@@ -78,11 +78,16 @@ class Tracing:
     def command_started(self, record: CommandStarted) -> CommandContext | None:
         """Begin the span of a command, if it is traced, and put it into the context of the command."""
         command, context = record
-        parent = trace.get_current_span().get_span_context()
-        if not parent.is_valid and context.traceparent is not None:
-            parent = _parse(context.traceparent)
-        if not (parent.trace_flags.sampled if parent.is_valid else self._chance() < self._sample):
-            return None
+        if context.traceparent is None and not get_current():  # an empty context has no span: most commands that are not traced end here
+            if self._chance() >= self._sample:
+                return None
+            parent = INVALID_SPAN_CONTEXT
+        else:
+            parent = trace.get_current_span().get_span_context()
+            if not parent.is_valid and context.traceparent is not None:
+                parent = _parse(context.traceparent)
+            if not (parent.trace_flags.sampled if parent.is_valid else self._chance() < self._sample):
+                return None
         span = self._tracer.start_span(
             type(command).__name__,
             _within(parent),

@@ -17,7 +17,7 @@ from inventory_es.telemetry.metrics import Metrics
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-    from prometheus_client.core import HistogramMetricFamily
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
     from prometheus_client.registry import Collector
     from prometheus_client.utils import floatToGoString
 except ImportError as _missing:
@@ -33,7 +33,7 @@ def prometheus_name(metric: Metric) -> str:
 
 
 class _Buckets:
-    """The observations of a histogram with certain labels, in plain numbers."""
+    """The observations of a histogram with certain labels, in plain numbers. A counter has no bounds, and uses the total."""
 
     __slots__ = ("_bounds", "_lock", "counts", "total")
 
@@ -42,31 +42,37 @@ class _Buckets:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
+    def add(self, value: float) -> None:
         with self._lock:
             self.counts[bisect_left(self._bounds, value)] += 1
             self.total += value
 
 
-class _Histogram(Collector):
-    """A histogram that a scrape reads from plain numbers: an observation costs a fourth of that of the library."""
+class _Plain(Collector):
+    """A counter or a histogram that a scrape reads from plain numbers: an observation costs a fourth of that of the library."""
 
     def __init__(self, metric: Metric, labels: Sequence[str]) -> None:
         self._metric, self._labels = metric, labels
         self._les = [floatToGoString(bound) for bound in (*metric.bounds, inf)]  # type: ignore[no-untyped-call]  # as the library has it
         self._children: dict[tuple[str, ...], _Buckets] = {}
+        if not labels:
+            self.bind(())  # shown as 0 from the start
 
-    def labels(self, *values: str) -> _Buckets:
-        return self._children.setdefault(values, _Buckets(self._metric.bounds))
+    def bind(self, values: tuple[str, ...]) -> Callable[[float], object]:
+        return self._children.setdefault(values, _Buckets(self._metric.bounds)).add
 
-    def describe(self) -> Iterable[HistogramMetricFamily]:
-        yield HistogramMetricFamily(prometheus_name(self._metric), self._metric.description, labels=self._labels)
+    def describe(self) -> Iterable[CounterMetricFamily | HistogramMetricFamily]:
+        family = HistogramMetricFamily if self._metric.kind == "histogram" else CounterMetricFamily
+        yield family(prometheus_name(self._metric), self._metric.description, labels=self._labels)
 
-    def collect(self) -> Iterable[HistogramMetricFamily]:
+    def collect(self) -> Iterable[CounterMetricFamily | HistogramMetricFamily]:
         for family in self.describe():
             for values, child in tuple(self._children.items()):
-                buckets = list(zip(self._les, map(float, accumulate(child.counts)), strict=True))
-                family.add_metric(values, buckets, child.total)
+                if isinstance(family, CounterMetricFamily):
+                    family.add_metric(values, child.total)
+                else:
+                    buckets = list(zip(self._les, map(float, accumulate(child.counts)), strict=True))
+                    family.add_metric(values, buckets, child.total)
             yield family
 
 
@@ -76,7 +82,9 @@ class _Instruments:
 
     def bind(self, metric: Metric, values: Sequence[str], /) -> Callable[[float], object]:
         family = self._families[metric.name]
-        child = family.labels(*values) if values or isinstance(family, _Histogram) else family
+        if isinstance(family, _Plain):
+            return family.bind(tuple(values))
+        child = family.labels(*values) if values else family
         match child:
             case Counter():
                 return child.inc
@@ -86,20 +94,21 @@ class _Instruments:
                 return child.observe
 
 
-def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram | _Histogram:
+def _family(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram | _Plain:
     name = prometheus_name(metric)
     labels = [one.removeprefix("inventory_es.").replace(".", "_") for one in metric.attributes]
+    several = "PROMETHEUS_MULTIPROC_DIR" in environ
     match metric.kind:
-        case "counter":
-            return Counter(name, metric.description, labels, registry=registry)
         case "gauge":
             return Gauge(name, metric.description, labels, registry=registry, multiprocess_mode=metric.several)
-        case "histogram" if "PROMETHEUS_MULTIPROC_DIR" in environ:
+        case "counter" if several:
+            return Counter(name, metric.description, labels, registry=registry)
+        case "histogram" if several:
             return Histogram(name, metric.description, labels, registry=registry, buckets=metric.bounds)
-        case "histogram":
-            histogram = _Histogram(metric, labels)
-            registry.register(histogram)
-            return histogram
+        case _:
+            plain = _Plain(metric, labels)
+            registry.register(plain)
+            return plain
 
 
 def prometheus_metrics(registry: CollectorRegistry | None = None, *, clock: Clock | None = None) -> Metrics:

@@ -148,7 +148,7 @@ class CommandHandler:
     def _record(self, request: CommandRequest, started: float, waiting: int) -> CommandFinished:
         outcome, error, version = _verdict(request.outcome)
         command = request.command
-        return CommandFinished(
+        values = (
             type(command).__name__,
             command.command_id,
             command.inventory_id.stream,
@@ -162,16 +162,19 @@ class CommandHandler:
             waiting,
             request.context,
         )
+        return tuple.__new__(CommandFinished, values)  # every command makes one: a call less than its constructor
 
 
 def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "rejected", "failed"], str | None, int]:
     match outcome:
-        case RejectionError():
-            return "rejected", outcome.code, 0
-        case InventoryError():
-            return "failed", outcome.code, 0
-        case None | BaseException():
-            return "failed", "cancelled" if outcome is None else type(outcome).__name__, 0
+        case None:
+            return "failed", "cancelled", 0
+        case BaseException():
+            return (
+                "rejected" if isinstance(outcome, RejectionError) else "failed",
+                outcome.code if isinstance(outcome, InventoryError) else type(outcome).__name__,
+                0,
+            )
         case _ if outcome.replayed:
             return "replayed", None, outcome.version
         case _ if not getattr(outcome, "changed", True):
