@@ -17,7 +17,7 @@ from inventory_es import sync
 from tests.hosts.django_server import THREADS, WORKERS, django_server, following, manage
 from tests.hosts.inbox import kill_rounds
 from tests.hosts.sale import SHELF, expected, sell
-from tests.hosts.shop_server import PATIENCE
+from tests.hosts.shop_server import PATIENCE, running
 from tests.servers.postgresql import free_port
 
 
@@ -161,3 +161,16 @@ def test_one_command_follows_waits_for_the_database_and_stops_when_it_is_told(tm
 def test_each_sale_is_counted_once_although_the_process_is_killed(tmp_path: Path) -> None:
     sold, sales, events = kill_rounds(tmp_path, 4)
     assert (sales, events) == ({"espresso-1kg": sold}, 5)
+
+
+def test_a_task_whose_child_is_killed_reserves_once(tmp_path: Path) -> None:
+    log = tmp_path / "tasks.log"
+    with running(tmp_path, "tasks", "tests.hosts.celery_worker") as process:
+        wait_for(lambda: process.poll() is not None or log.read_text(encoding="utf-8").count("succeeded in") == 3)
+    assert process.returncode == 0
+    assert log.read_text(encoding="utf-8").count("WorkerLostError") >= 2, "a child dies after each of the two reservations"
+    with sync.open_inventory(f"sqlite:{tmp_path / 'shop.db'}") as inventory:
+        level = inventory.stock("espresso-1kg", "berlin")
+        history = list(inventory.history("espresso-1kg", "berlin"))
+    assert (level.on_hand, level.reserved) == (10, 4)
+    assert [type(entry.event).__name__ for entry in history] == ["StockAddedEvent", "StockReservedEvent", "StockReservedEvent"]

@@ -10,6 +10,11 @@ STOCK_STORE = os.environ.get("SHOP_STORE", "sqlite:shop.db")
 STOCK_READ_MODELS = os.environ.get("SHOP_READ_MODELS", "sqlite:shop-queries.db")
 STOCK_BUS = os.environ.get("SHOP_BUS", "shop-bus")
 
+# ── the tasks of Celery ───────────────────────────────────────────────────────────────────────────
+
+TASKS_BROKER = os.environ.get("SHOP_BROKER", "filesystem://localhost")
+TASKS_FOLDER = os.environ.get("SHOP_TASKS", "shop-tasks")
+
 # ── Django ────────────────────────────────────────────────────────────────────────────────────────
 
 SECRET_KEY = os.environ.get("SHOP_SECRET_KEY") or get_random_secret_key()  # this project signs nothing
