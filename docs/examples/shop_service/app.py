@@ -1,7 +1,7 @@
 """The API of a shop's stock. A write is idempotent by its key; what is no success is a problem document."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, cast
 
@@ -11,7 +11,6 @@ from inventory_es import (
     ConcurrencyError,
     HistoryEntry,
     InsufficientStockError,
-    InventoryError,
     InventoryId,
     InventoryService,
     ReservationRef,
@@ -36,13 +35,6 @@ def reservation_ended(reservation_id: str, state: str) -> Problem:
     """Return the answer to a repeated reservation that holds nothing any more."""
     detail = f"The reservation {reservation_id!r} was made earlier, and is {state}."
     return Problem(409, "reservation_ended", detail, {"state": state})
-
-
-def version_missing(status: int, place: object, version: int) -> Problem:
-    """Return the answer to a request for a version that the stock has not reached."""
-    return Problem(
-        status, "version_not_reached", f"{place} has no version {version} yet.", {"version": version}
-    )
 
 
 def process_ended(answer: m.Order | m.Transfer) -> Problem:
@@ -180,30 +172,21 @@ async def adjust_stock(write: Writing, body: m.Adjustment) -> object:
     return await write(commands.AdjustStock, body, command_id=write.key)
 
 
+NOT_OBSERVED = errors.InvalidQuantityError(
+    name="observed_version", problem=f"9 of {SHELF} is not there yet: its version is 2"
+)
 SUPERSEDED = errors.CountSupersededError(inventory=SHELF, observed_version=1, last_count_version=2)
 
 
 @api.post(
     f"{STORE}/counts",
     response_model=m.Change,
-    responses=documented(*WRITE, SUPERSEDED, version_missing(409, SHELF, 9), PROMISED, REUSED),
+    responses=documented(*WRITE, SUPERSEDED, NOT_OBSERVED, PROMISED, REUSED),
     tags=["stock"],
 )
 async def count_stock(write: Writing, body: m.Count) -> object:
     """Record a count of the shelf. Movements since `observed_version` are taken into account."""
-    with absent_version(409, write.place, body.observed_version):
-        return await write(commands.RecordCount, body, command_id=write.key)
-
-
-@contextmanager
-def absent_version(status: int, place: InventoryId, version: int) -> Iterator[None]:
-    """Answer with a problem where a plain ``ValueError`` means that the stock has no such version yet."""
-    try:
-        yield
-    except InventoryError:
-        raise
-    except ValueError:
-        raise version_missing(status, place, version) from None
+    return await write(commands.RecordCount, body, command_id=write.key)
 
 
 # ── reservations ──────────────────────────────────────────────────────────────────────────────────
@@ -312,16 +295,20 @@ async def stock_as_of(inventory: Inventory, place: Shelf, time: m.Time) -> objec
     return await inventory.as_of(place.product_id, place.store_id, time=time)
 
 
+NO_VERSION = errors.InvalidQuantityError(
+    name="version", problem=f"9 of {SHELF} is not there yet: its version is 2"
+)
+
+
 @api.get(
     f"{STORE}/versions/{{version}}",
     response_model=m.Stock,
-    responses=documented(*READ, version_missing(404, SHELF, 9)),
+    responses=documented(*READ, NO_VERSION),
     tags=["past"],
 )
 async def stock_at_version(inventory: Inventory, place: Shelf, version: m.Version) -> object:
     """Return the stock right after a version."""
-    with absent_version(404, place, version):
-        return await inventory.as_of(place.product_id, place.store_id, version=version)
+    return await inventory.as_of(place.product_id, place.store_id, version=version)
 
 
 @api.get(f"{STORE}/explanation", response_model=m.Explanation, responses=documented(*READ), tags=["past"])

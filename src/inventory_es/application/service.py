@@ -264,7 +264,7 @@ class InventoryService:
         Raises:
             CountSupersededError: a later count was recorded first.
             WouldBreakReservationsError: fewer would be left than are promised, and ``shortfall`` is REJECT.
-            ValueError: the stream has no ``observed_version`` yet.
+            InvalidQuantityError: the stream has no ``observed_version`` yet.
         """
         command = c.RecordCount(
             inventory_id=inventory_id(product_id, store_id),
@@ -332,7 +332,8 @@ class InventoryService:
         """Return the stock at a past ``time``, or right after a ``version``. Give exactly one of the two.
 
         Raises:
-            ValueError: neither or both are given, the time has no time zone, or the stream has no such version.
+            ValueError: neither or both are given, or the time has no time zone.
+            InvalidQuantityError: the stream has no such version.
         """
         return await self._opening.here().reads.as_of(InventoryId(product_id, store_id), time=time, version=version)
 

@@ -23,6 +23,7 @@ from inventory_es.domain.errors import (
     CountSupersededError,
     HostFunctionError,
     InsufficientStockError,
+    InvalidQuantityError,
     InvalidTtlError,
     NegativeStockError,
     QuantityExceedsReservationError,
@@ -486,9 +487,8 @@ class _Decision:
                 inventory=self._stream, observed_version=observed, last_count_version=self._inventory.last_count_version
             )
         if observed > self._inventory.version:
-            version = self._inventory.version
-            msg = f"observed_version {observed} of {self._inventory.inventory_id} is not there yet: its version is {version}"
-            raise ValueError(msg)
+            problem = f"{observed} of {self._inventory.inventory_id} is not there yet: its version is {self._inventory.version}"
+            raise InvalidQuantityError(name="observed_version", problem=problem)
         if observed == self._inventory.version:
             observed_on_hand = self._inventory.units_on_hand
         if observed_on_hand is None:

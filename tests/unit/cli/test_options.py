@@ -90,7 +90,7 @@ def test_what_is_no_time_is_told_the_right_spelling(time: str, url: str, capsys:
 
 def test_a_version_that_is_not_there_is_told(url: str, capsys: Captured) -> None:
     assert run(["stock", "tea", "main", "--url", url, "--as-of", "4"]) == 2
-    assert "has no version 4 yet: its version is 3" in capsys.readouterr().err
+    assert "version 4 of inventory-tea-main is not there yet: its version is 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from inventory_es.domain.errors import (
     CommandExpiredError,
     CountSupersededError,
     InsufficientStockError,
+    InvalidQuantityError,
     InvalidTtlError,
     NegativeStockError,
     PolicyRejectedError,
@@ -397,7 +398,7 @@ def test_a_count_needs_the_figure_that_was_observed() -> None:
     inventory = accepted(stocked(), AddStock(inventory_id=SHELF, command_id="more", quantity=5)).inventory
     with pytest.raises(ValueError, match="observed_on_hand is needed: units on hand of inventory-product-store at version 1"):
         inventory.decide(count(9, 1), at=START)
-    with pytest.raises(ValueError, match="observed_version 3 of inventory-product-store is not there yet: its version is 2"):
+    with pytest.raises(InvalidQuantityError, match="observed_version 3 of inventory-product-store is not there yet: its version is 2"):
         inventory.decide(count(9, 3), at=START, observed_on_hand=10)
     for given, observed, delta in ((10, 1, -1), (99, 2, -6), (None, 2, -6)):
         (event,) = inventory.decide(count(9, observed), at=START, observed_on_hand=given)

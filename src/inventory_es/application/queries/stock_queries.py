@@ -156,7 +156,8 @@ class StockQueries:
             ``None`` where nothing had happened by then, or the version is not in the read model.
 
         Raises:
-            ValueError: none or both are given, the time has no time zone, or the version is below 1.
+            ValueError: none or both are given, or the time has no time zone.
+            InvalidQuantityError: the version is below 1.
         """
         asked = inventory_id(product_id, store_id)
         check_as_of(time, version)

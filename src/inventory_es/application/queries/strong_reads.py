@@ -11,7 +11,7 @@ from inventory_es.application.commands.states import PAGE, InventoryState, Strea
 from inventory_es.application.following.subscription import feed_of
 from inventory_es.application.queries.history import check_as_of
 from inventory_es.application.results import Explanation, HistoryEntry, Hold, ReservationState, StockLevel
-from inventory_es.domain.errors import ReservationNotFoundError
+from inventory_es.domain.errors import InvalidQuantityError, ReservationNotFoundError
 from inventory_es.domain.events import Recorded
 from inventory_es.domain.identifiers import InventoryId, ReservationRef
 from inventory_es.domain.reservation_book import ClosedReservation, OpenReservation
@@ -63,8 +63,8 @@ class StrongReads:
                 inventory.apply(Recorded(self._reader.event(recorded), recorded.version, recorded.recorded_at))
                 state.position = recorded.position
         if version is not None and inventory.version < version:
-            msg = f"{inventory_id} has no version {version} yet: its version is {inventory.version}"
-            raise ValueError(msg)
+            problem = f"{version} of {inventory_id} is not there yet: its version is {inventory.version}"
+            raise InvalidQuantityError(name="version", problem=problem)
         return _level(state, cast(datetime, time or inventory.last_time))  # a version has a time
 
     async def explain(self, inventory_id: InventoryId, *, holds: int, movements: int) -> Explanation:
