@@ -17,7 +17,7 @@ from inventory_es.ports.toolkit.broker import Claim, Entry
 from inventory_es.ports.toolkit.sharded_bus import ShardedBus, encode_event
 from inventory_es.testing import EventBusContract, ManualClock, Site
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
-from tests.contract.stores.memory_broker import BrokerState, MemoryBroker
+from tests.contract.stores.memory_broker import BrokerState, GroupShard, MemoryBroker
 
 EVENT = recorded(stream_id("a"), 1, 1, EventLabels().event("e"))
 
@@ -159,6 +159,78 @@ def test_an_event_whose_consumers_die_with_it_becomes_a_dead_letter(backend: str
     anyio.run(play, backend=backend)
 
 
+@pytest.mark.parametrize("maximum, counted, again", [(1, {}, 1), (2, {2: 1}, 2), (5, {2: 1}, 2)])
+def test_an_answer_records_the_next_delivery_too_but_never_the_last_one(
+    maximum: int, counted: dict[int, int], again: int, backend: str
+) -> None:
+    """A process that dies between an answer and the next delivery has counted it; one that leaves takes the count back."""
+    state = BrokerState(shards=1)
+    published = [recorded(stream_id(name), 1, number, EventLabels().event(name)) for number, name in enumerate("ab", 1)]
+
+    def open_bus() -> ShardedBus:
+        return ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True, max_deliveries=maximum, poll_interval=0.001)
+
+    async def play() -> None:
+        first, second = open_bus(), open_bus()
+        await first.publish(published)
+        async with first.subscribe("g") as deliveries, first.subscribe("h") as others:
+            assert await take_all(deliveries, 1) == await take_all(others, 1) == published[:1]
+            assert state.groups["g", 0].deliveries == counted
+            state.groups["g", 0].owner = ""  # the process dies, for one group
+        assert state.groups["h", 0].deliveries == dict.fromkeys(counted, 0)
+        for group, attempt in (("g", again), ("h", 1)):
+            async with second.subscribe(group) as deliveries:
+                delivery = await anext(aiter(deliveries))
+                assert (delivery.event, delivery.attempt) == (published[1], attempt)
+                await delivery.ack()
+        await first.aclose()
+        await second.aclose()
+
+    anyio.run(play, backend=backend)
+
+
+class LosesARecord(MemoryBroker):
+    """A broker that records a delivery and loses its answer, once."""
+
+    has_lost = False
+
+    async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:
+        await super().record(claim, place, deliveries)
+        if not self.has_lost:
+            self.has_lost = True
+            raise EventBusUnavailableError(bus=self.name, reason="the answer was lost")
+
+
+def test_an_event_whose_only_delivery_was_recorded_without_an_answer_comes_if_its_process_lives(backend: str) -> None:
+    """After a takeover nobody knows whether a consumer had it. It becomes a dead letter, which can be delivered again."""
+    state = BrokerState(shards=1)
+
+    async def play(dies: bool) -> None:
+        first, second = (
+            ShardedBus(broker(state), clock=ManualClock(), durable=True, max_deliveries=1, poll_interval=0.001)
+            for broker in (LosesARecord, MemoryBroker)
+        )
+        await first.publish([EVENT])
+        async with first.subscribe("g") as deliveries, second.subscribe("g") as others:
+            with pytest.raises(EventBusUnavailableError):
+                await anext(deliveries)
+            if dies:
+                state.groups["g", 0].owner = ""
+                with anyio.move_on_after(0.05):
+                    pytest.fail(f"{(await anext(others)).event} was delivered more often than once, for all that is known")
+                (letter,) = await second.dead_letters("g")
+                assert (letter.event, letter.deliveries) == (EVENT, 1)
+                assert await second.redeliver("g", [EVENT.event_id]) == 1
+            taken = await anext(others if dies else deliveries)
+            assert (taken.event, taken.attempt) == (EVENT, 1)
+            await taken.ack()
+        await first.aclose()
+        await second.aclose()
+
+    for dies in (False, True):
+        anyio.run(play, dies, backend=backend)
+
+
 class Watched(MemoryBroker):
     """A broker that notes the most entries of a group's shard that were read and are not settled, and its reads."""
 
@@ -169,9 +241,9 @@ class Watched(MemoryBroker):
         self.reads += 1
         return await super().read(wanted)
 
-    async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:
-        await super().settle(claim, places, low=low)
-        self.most_apart = max(self.most_apart, len(self.state.groups[claim.group, claim.shard].settled))
+    def _settle(self, of: GroupShard, places: Collection[int], low: int) -> None:
+        super()._settle(of, places, low)
+        self.most_apart = max(self.most_apart, len(of.settled))
 
 
 def test_few_events_are_handled_before_one_that_has_no_answer(backend: str) -> None:

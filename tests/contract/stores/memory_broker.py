@@ -10,7 +10,7 @@ import attrs
 from anyio.lowlevel import checkpoint
 
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 
 
 @attrs.define(eq=False)
@@ -50,7 +50,7 @@ class BrokerState:
         return found
 
 
-class MemoryBroker(Broker):
+class MemoryBroker(Broker, CountsAhead):
     """A broker over a state.
 
     Args:
@@ -122,6 +122,12 @@ class MemoryBroker(Broker):
 
     async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:
         self._settle(await self._owned(claim), places, low)
+        self._lose_answer()
+
+    async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:
+        of = await self._owned(claim)
+        self._settle(of, places, low)
+        of.deliveries[place] = deliveries
         self._lose_answer()
 
     async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:

@@ -28,7 +28,7 @@ from inventory_es.adapters.nats.connection import Connection, NatsError
 from inventory_es.adapters.nats.streams import Streams, header_of, subject_of
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 from inventory_es.ports.toolkit.cloudevents import STRUCTURED_TYPE
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ class _Letters:
     waiting: dict[str, tuple[int, bytes]] = attrs.field(factory=dict[str, tuple[int, bytes]])
 
 
-class NatsBroker(Broker):
+class NatsBroker(Broker, CountsAhead):
     """The logs of a bus on a server. Its owner closes it.
 
     Args:
@@ -157,11 +157,15 @@ class NatsBroker(Broker):
 
     async def record(self, claim: Claim, place: int, deliveries: int, /) -> None:
         """Keep the number of deliveries of an entry."""
-        await self._run(self._write, claim, lambda state: _with(state, deliveries={**state.deliveries, place: deliveries}))
+        await self._run(self._write, claim, lambda state: _recorded(state, place, deliveries))
 
     async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:
         """Settle entries."""
-        await self._run(self._settle, claim, tuple(places), low)
+        await self._run(self._settle, claim, tuple(places), low, lambda state: state)
+
+    async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:
+        """Settle entries, and keep the number of deliveries of the next one."""
+        await self._run(self._settle, claim, tuple(places), low, lambda state: _recorded(state, place, deliveries))
 
     async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:
         """Settle an entry, and keep it as a dead letter."""
@@ -332,9 +336,9 @@ class NatsBroker(Broker):
                 yield sequence, message
                 after = sequence
 
-    async def _settle(self, claim: Claim, places: Sequence[int], low: int) -> None:
+    async def _settle(self, claim: Claim, places: Sequence[int], low: int, record: Callable[[_State], _State]) -> None:
         ended = self._subjects(claim, places)
-        await self._write(claim, lambda state: _settled(state, places, low), [(subject, b"", _TOMBSTONE) for subject in ended])
+        await self._write(claim, lambda state: record(_settled(state, places, low)), [(subject, b"", _TOMBSTONE) for subject in ended])
         for subject in ended:
             self._letters[claim.group].waiting.pop(subject, None)
 
@@ -496,6 +500,10 @@ def _settled(state: _State, places: Collection[int], low: int) -> _State:
     low = max(low, state.low)
     deliveries = {place: count for place, count in state.deliveries.items() if place not in places and not 0 < place <= low}
     return _with(state, low=low, settled={place for place in {*state.settled, *places} if place > low}, deliveries=deliveries)
+
+
+def _recorded(state: _State, place: int, deliveries: int) -> _State:
+    return _with(state, deliveries={**state.deliveries, place: deliveries})
 
 
 def _with(state: _State, **changes: Any) -> _State:

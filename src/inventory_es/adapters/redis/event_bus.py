@@ -27,7 +27,7 @@ from inventory_es.adapters.redis.connection import FAILURES, Connection, RedisPl
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 from inventory_es.ports.toolkit.sharded_bus import ShardedBus
 from inventory_es.ports.toolkit.urls import masked
 
@@ -85,7 +85,7 @@ end
 for i = 8 + ARGV[3], 7 + ARGV[3] + ARGV[4] do redis.call('HSET', KEYS[2], 's:' .. ARGV[i], 1) end
 for i = 8 + ARGV[3] + ARGV[4], #ARGV do redis.call('HDEL', KEYS[2], 's:' .. ARGV[i]) end
 """
-_SETTLE = Script(_FENCE + _SETTLE_BODY)
+_SETTLE = Script(f"{_FENCE}{_SETTLE_BODY}if ARGV[5] ~= '' then redis.call('HSET', KEYS[2], 'd:' .. ARGV[5], ARGV[6]) end")
 _BURY = Script(f"""\
 {_FENCE}if redis.call('HEXISTS', KEYS[2], 'd:' .. ARGV[8]) == 0 then return end
 redis.call('XADD', KEYS[4], '*', 'i', ARGV[5], 'e', ARGV[6], 'p', ARGV[7])
@@ -124,7 +124,7 @@ return redis.call('XTRIM', KEYS[1], 'MINID', least)
 """)
 
 
-class RedisBroker(Broker):
+class RedisBroker(Broker, CountsAhead):
     """The logs of a bus on a server. Its owner closes it.
 
     Args:
@@ -212,6 +212,10 @@ class RedisBroker(Broker):
         """Settle entries."""
         await self._settle(_SETTLE, claim, places, low)
 
+    async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:
+        """Settle entries, and keep the number of deliveries of the next one."""
+        await self._settle(_SETTLE, claim, places, low, _text_of(place), deliveries)
+
     async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:
         """Settle an entry, and keep it as a dead letter."""
         await self._settle(_BURY, claim, [place], low, event_id, letter)
@@ -293,16 +297,14 @@ class RedisBroker(Broker):
         self._connection.close()
 
     async def _settle(
-        self, script: Script, claim: Claim, places: Collection[int], low: int, event_id: str = "", letter: bytes = b""
+        self, script: Script, claim: Claim, places: Collection[int], low: int, name: str = "", value: bytes | int = b""
     ) -> None:
         above = self._held.get(self._key("lease", claim), set())
         added = [place for place in places if place > low]
         removed = [place for place in above if place <= low]
         keys = [*(self._key(kind, claim) for kind in ("lease", "of", "again")), f"{self._tag}:dead:{claim.group}"]
         every = [_text_of(place) for group in (places, added, removed) for place in group]
-        await self._script(
-            script, keys, claim.token, _id_of(low), len(places), len(added), event_id, letter, claim.shard, *every, claim=claim
-        )
+        await self._script(script, keys, claim.token, _id_of(low), len(places), len(added), name, value, claim.shard, *every, claim=claim)
         above.update(added)
         above.difference_update(removed)
 

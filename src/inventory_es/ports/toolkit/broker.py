@@ -1,7 +1,7 @@
 """The port of a broker: logs of shards, exclusive ownership, and dead letters. :class:`ShardedBus` makes an event bus of it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -116,4 +116,13 @@ class Broker(Protocol):
 
     async def aclose(self) -> None:
         """Release every claim and every resource. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class CountsAhead(Protocol):
+    """An optional protocol of brokers: one call settles an entry and records the next delivery, which is expected to follow at once."""
+
+    async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:
+        """Settle entries as :meth:`Broker.settle`, and keep the deliveries of ``place`` as :meth:`Broker.record`, in one step."""
         ...

@@ -137,6 +137,14 @@ class DeliveryQueue:
         event.deliveries += 1
         return event
 
+    def after(self, event: QueuedEvent) -> QueuedEvent | None:
+        """Return the event that :meth:`take` would give next, once this taken event is settled. ``None`` if no event is ready then."""
+        waiting = self._lanes[event.event.stream].events
+        follower = waiting[1] if len(waiting) > 1 else None
+        if not self._ready or (follower is not None and follower.turn < self._ready[0][0]):
+            return follower
+        return self._lanes[self._ready[0][1]].events[0]
+
     def settle(self, event: QueuedEvent) -> None:
         """Remove an event that was acknowledged or given up. Its stream continues."""
         lane = self._lanes[event.event.stream]

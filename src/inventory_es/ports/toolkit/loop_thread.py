@@ -1,5 +1,6 @@
 """A thread with an event loop of asyncio, for a driver that is of asyncio alone, whatever loop the host runs."""
 
+import asyncio  # noqa: TID251  # the loop of this thread is asyncio's
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from functools import partial
@@ -20,11 +21,17 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = start_blocking_portal("asyncio", name=name)
         self._portal = self._loop.__enter__()
+        self._running = self._portal.call(asyncio.get_running_loop)
 
     def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         """Run a coroutine function to its end. For any thread but this one."""
+
+        async def call() -> T:
+            return await function(*arguments)
+
         # In a context of its own: the loop's timers keep theirs for a while after their end, and the caller's has the caller's arguments.
-        return Context().run(self._portal.call, function, *arguments)
+        # Not the portal's call, which wakes the calling thread twice.
+        return Context().run(asyncio.run_coroutine_threadsafe, call(), self._running).result()
 
     def start(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run a coroutine function until the end of the thread."""

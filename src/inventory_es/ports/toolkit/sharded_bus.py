@@ -3,6 +3,10 @@
 A process that owns a shard for a group reads its log from the low-water mark, up to a window of unanswered events. The broker records a
 delivery before the consumer gets it, and each answer. So a process that takes the shard over delivers the same events again but for the
 settled ones, with the next attempts.
+
+With an answer, a broker may record the next delivery too. A process that dies before that delivery has then counted one too many. The last
+delivery of an event is never counted ahead. But an event whose last delivery was recorded without an answer, or just before the process
+died, becomes a dead letter that no consumer has seen.
 """
 
 import sys
@@ -23,7 +27,7 @@ from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableErro
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 from inventory_es.ports.toolkit.cloudevents import from_json, to_json
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedDelivery, QueuedEvent, check_events, check_group
 
@@ -31,6 +35,8 @@ T = TypeVar("T")
 
 _NO_ANSWER = "its consumer left without an answer"
 _AHEAD = 100
+_COUNTS = 0.05
+"""Seconds within which a delivery that was recorded ahead needs no record of its own, which would notice that the shard is lost."""
 NO_BOUND = sys.maxsize
 
 
@@ -115,6 +121,8 @@ class _Shard:
         open: places that were read and are not settled, in order, each with the number of entries before it.
         again: places of entries that were dead letters and are in the queue.
         passed: places that the group does not need, to be settled with the next read.
+        counted: an event whose next delivery the broker has recorded already; ``None`` for none.
+        counts_until: the time of the event loop until which that record counts.
         is_lost: True once the claim is no longer held. Answers to its deliveries change nothing.
     """
 
@@ -125,6 +133,8 @@ class _Shard:
     open: dict[int, int] = attrs.field(factory=dict[int, int])
     again: set[int] = attrs.field(factory=set[int])
     passed: list[int] = attrs.field(factory=list[int])
+    counted: QueuedEvent | None = None
+    counts_until: float = 0.0
     is_lost: bool = False
 
     def room(self, window: int) -> int:
@@ -159,10 +169,11 @@ class _Group:
         self.name = name
         self.filter = wanted
         self.consumers: int = 0
-        self.lock: anyio.Lock = anyio.Lock()
+        self.lock: anyio.Lock = anyio.Lock(fast_acquire=True)  # its holders yield in every call to the broker
         self.change: anyio.Event = anyio.Event()
         self.has_more: bool = False
         self._broker = broker
+        self._ahead = broker if isinstance(broker, CountsAhead) else None
         self._window = window
         self._max_deliveries = max_deliveries
         self._clock = clock
@@ -188,6 +199,10 @@ class _Group:
     async def _begin(self, shard: _Shard, queued: QueuedEvent) -> bool:
         """Record a delivery before it is handed out. Return False if there is none: the event is spent, or the shard is lost."""
         before = queued.deliveries - 1
+        if shard.counted is queued:
+            shard.counted = None
+            if anyio.current_time() < shard.counts_until:
+                return True
         try:
             if before < self._max_deliveries:
                 return await self._holds(shard, self._broker.record(shard.claim, queued.number, queued.deliveries))
@@ -200,11 +215,29 @@ class _Group:
         return False
 
     async def settle(self, shard: _Shard, queued: QueuedEvent) -> None:
-        """Acknowledge a delivery."""
+        """Acknowledge a delivery, and record the next one with it if the broker can."""
         places = (queued.number,)
-        if await self._holds(shard, self._broker.settle(shard.claim, places, low=shard.low_without(places))):
+        low = shard.low_without(places)
+        following = self._to_count(shard, queued)
+        until = 0.0
+        if following is None or self._ahead is None:
+            call = self._broker.settle(shard.claim, places, low=low)
+        else:
+            until = anyio.current_time() + _COUNTS
+            shard.counted, shard.counts_until = following, 0.0  # it counts once there is an answer
+            deliveries = following.deliveries + 1
+            call = self._ahead.settle_and_record(shard.claim, places, low=low, place=following.number, deliveries=deliveries)
+        if await self._holds(shard, call):
             shard.queue.settle(queued)
             shard.settled(places)
+            shard.counts_until = max(shard.counts_until, until)
+
+    def _to_count(self, shard: _Shard, queued: QueuedEvent) -> QueuedEvent | None:
+        """Return the event to deliver after a settled one, if its delivery may be counted ahead: it is not the last one."""
+        following = shard.queue.after(queued)
+        if following is None or following.deliveries + 1 >= self._max_deliveries or shard.counted not in (None, following):
+            return None
+        return following
 
     async def fail(self, shard: _Shard, queued: QueuedEvent, reason: str, *, to_its_place: bool = False) -> None:
         """Refuse a delivery: the event is delivered again, or becomes a dead letter."""
@@ -218,9 +251,13 @@ class _Group:
     async def leave(self) -> None:
         """Give up every shard, so that another process can own it at once."""
         shards, self._shards = self._shards, {}
-        for shard in shards.values():
-            shard.is_lost = True
-        await self._broker.release([shard.claim for shard in shards.values()])
+        try:
+            for shard in shards.values():
+                shard.is_lost = True
+                if (early := shard.counted) is not None:
+                    await self._holds(shard, self._broker.record(shard.claim, early.number, early.deliveries))
+        finally:
+            await self._broker.release([shard.claim for shard in shards.values()])
 
     async def _claim(self) -> None:
         missing = [number for number in range(self._broker.shards) if number not in self._shards]
