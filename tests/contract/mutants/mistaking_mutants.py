@@ -2,7 +2,7 @@
 
 import gzip
 from ast import literal_eval
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from hashlib import blake2b
@@ -186,6 +186,93 @@ class ClosesForAll(CellCache):
     async def aclose(self) -> None:
         await super().aclose()
         self.cells.content["\0closed"] = b""
+
+
+class TellsChanges(CellCache):
+    """A cache that tells changes, by a counter of its cells."""
+
+    async def set(self, key: str, value: bytes, /, *, version: int, ttl: timedelta) -> None:
+        await super().set(key, value, version=version, ttl=ttl)
+        self.tell("set", [key])
+
+    async def invalidate(self, *keys: str) -> None:
+        await super().invalidate(*keys)
+        self.tell("invalidate", keys)
+
+    async def clear(self) -> None:
+        await super().clear()
+        self.tell("clear", [])
+
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        self.cells.changes += 1
+
+    def change_mark(self, key: str, /) -> int | None:
+        return self.cells.changes
+
+
+class Telling(CachesOfOneSite):
+    """The contract of a cache that tells changes at once."""
+
+    adapter: type[CellCache] = TellsChanges
+    patience_for_marks = 0.05
+
+
+@breaks("CA-35", "Tells what is set alone.", contract=Telling)
+class TellsSetsAlone(TellsChanges):
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        if call == "set":
+            super().tell(call, keys)
+
+
+@breaks("CA-35", "Tells what goes alone.", contract=Telling)
+class TellsRemovalsAlone(TellsChanges):
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        if call != "set":
+            super().tell(call, keys)
+
+
+@breaks("CA-35", "Tells the first key of an invalidation alone.", contract=Telling)
+class TellsTheFirstKey(TellsChanges):
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        if call != "invalidate" or keys[0] == "k":
+            super().tell(call, keys)
+
+
+@breaks("CA-35", "Does not tell that everything goes.", contract=Telling)
+class TellsNoClear(TellsChanges):
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        if keys:
+            super().tell(call, keys)
+
+
+@breaks("CA-35", "Tells the changes of one instance alone.", contract=Telling)
+class TellsItsOwn(TellsChanges):
+    changes = 0
+
+    def tell(self, call: str, keys: Sequence[str]) -> None:
+        self.changes += 1
+
+    def change_mark(self, key: str, /) -> int | None:
+        return self.changes
+
+
+@breaks("CA-35", "Takes the version of an entry for its mark.", contract=Telling)
+class MarksAreVersions(TellsChanges):
+    def change_mark(self, key: str, /) -> int | None:
+        kept = self.live(key)
+        return 0 if kept is None else kept.version
+
+
+@breaks("CA-35", "Never has a mark.", contract=Telling)
+class NeverTells(TellsChanges):
+    def change_mark(self, key: str, /) -> int | None:
+        return None
+
+
+@breaks("CA-35", "Has marks below zero.", contract=Telling)
+class CountsDown(TellsChanges):
+    def change_mark(self, key: str, /) -> int | None:
+        return -self.cells.changes
 
 
 # ── snapshot stores ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,10 +12,11 @@ from tests.contract.stores.plain_cache import Kept, PlainCache
 
 @attrs.define(eq=False)
 class Cells:
-    """The backend: bytes by key, and whether it answers."""
+    """The backend: bytes by key, whether it answers, and a count of changes for caches that tell them."""
 
     content: dict[str, bytes] = attrs.field(factory=dict[str, bytes])
     is_away: bool = False
+    changes: int = 0
 
 
 class CellCache(PlainCache):

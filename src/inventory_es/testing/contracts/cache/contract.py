@@ -23,7 +23,7 @@ from inventory_es.testing.site import Site
 class CacheContract(
     ValueCases, KeyCases, ExpiryCases, ProgramCases, InterruptionCases, TroubleCases, AnswerCases, ForkCases, Contract, ABC
 ):
-    """The promises of a cache, CA-01 to CA-34.
+    """The promises of a cache, CA-01 to CA-35.
 
     A subclass opens the cache, and declares its properties::
 
@@ -43,6 +43,8 @@ class CacheContract(
         survives_fork: True if a process that has the cache open may fork. Both processes go on, the child through a cache that it opens
             itself. The handle that the child inherited is closed.
         when_down: the answer of ``get`` while the backend is away: ``raise`` CacheUnavailableError, or a ``miss``.
+        patience_for_marks: the most seconds until there is a change mark, and until it shows a change. For a cache with
+            :class:`~inventory_es.ports.cache.ChangeMarks`.
     """
 
     kind: ClassVar[str] = "cache"
@@ -51,6 +53,7 @@ class CacheContract(
     multi_process: bool = False
     survives_fork: bool = False
     when_down: Literal["raise", "miss"] = "raise"
+    patience_for_marks: float = 5.0
 
     @abstractmethod
     def open_cache(self, site: Site, *, clock: ManualClock) -> AbstractAsyncContextManager[Cache]:

@@ -1,13 +1,15 @@
-"""CA-17, CA-18, CA-20: broken entries, a backend that is away, closing."""
+"""CA-17, CA-18, CA-20, CA-34, CA-35: broken entries, a backend that is away, closing, several instances, change marks."""
 
 import pickle
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import anyio
 
+from inventory_es.ports.cache import ChangeMarks
 from inventory_es.ports.errors import CacheUnavailableError, StoreClosedError
 from inventory_es.testing.contracts.cache.harness import CacheHarness, TestedCache
 from inventory_es.testing.contracts.core.tested_port import refused
@@ -153,6 +155,40 @@ class TroubleCases:
             await two.holds("k", "v19", version=19, meaning="closing one instance took another's entry")
             await two.set("k", "v20", version=20)
             await two.holds("k", "v20", version=20, meaning="closing one instance keeps another from working")
+
+    @promise("CA-35", "Each change of an entry, by any instance, ends the change mark of its key; a mark is from 0 to 2^63 - 1.")
+    async def test_ca_35_change_marks(self, harness: CacheHarness) -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(harness.open())
+            if not isinstance(marks := one.raw, ChangeMarks):
+                harness.run.not_declared("change_mark: the protocol ChangeMarks")
+            is_shared = harness.contract.multi_process
+            other = await stack.enter_async_context(harness.open()) if is_shared else one
+            for cache, by in ((one, "the same instance"), (other, "another instance"))[: 1 + is_shared]:
+                for change, call in (
+                    ("set of a new entry", partial(cache.set, "k", "first", version=1)),
+                    ("set of a newer version", partial(cache.set, "k", "second", version=2)),
+                    ("set of the same version", partial(cache.set, "k", "third", version=2)),
+                    ("invalidation", partial(cache.invalidate, "other", "k")),
+                    ("set after an invalidation", partial(cache.set, "k", "first", version=1)),
+                    ("clear", cache.clear),
+                ):
+                    before = await self._mark(harness, marks, None, meaning="there must be a mark of a cache whose backend is there")
+                    await call()
+                    await self._mark(harness, marks, before, meaning=f"a {change} by {by} must end the mark")
+
+    async def _mark(self, harness: CacheHarness, marks: ChangeMarks, before: int | None, *, meaning: str) -> int:
+        """Wait for a mark other than the one before."""
+        mark: int | None = None
+        with anyio.move_on_after(harness.contract.patience_for_marks):
+            while (mark := marks.change_mark("k")) is None or mark == before:  # noqa: ASYNC110  # a mark is only asked for
+                await anyio.sleep(0.005)
+        if mark is None or mark == before:
+            expected = f"another mark than {before} within {harness.contract.patience_for_marks:g} s"
+            raise MismatchError(expected=expected, got=f"{mark}", meaning=meaning)
+        if type(mark) is not int or not 0 <= mark < 1 << 63:
+            raise MismatchError(expected="a mark from 0 to 2^63 - 1", got=repr(mark), meaning="a reader keeps marks as whole numbers")
+        return mark
 
 
 def _every_use(cache: TestedCache) -> list[Callable[[], Coroutine[Any, Any, object]]]:

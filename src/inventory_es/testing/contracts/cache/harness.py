@@ -82,6 +82,7 @@ class _Hooks(Protocol):
     multi_process: bool
     survives_fork: bool
     when_down: Literal["raise", "miss"]
+    patience_for_marks: float
 
     @property
     def keeps_own_time(self) -> bool: ...
