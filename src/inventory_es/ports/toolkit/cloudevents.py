@@ -153,7 +153,7 @@ def _envelope(event: RecordedEvent, source: str, data: msgspec.Raw) -> _Envelope
         _source_of(source, stream),
         event.event_type,
         stream,
-        f"{event.recorded_at.replace(tzinfo=None).isoformat(timespec='microseconds')}Z",
+        f"{event.recorded_at.isoformat(timespec='microseconds').removesuffix('+00:00')}Z",
         _JSON,
         schema_uri(event.event_type, event.schema_version),
         str(event.version),
@@ -177,6 +177,9 @@ def _source_of(publisher: str, stream: str) -> str:
     return f"{quote(publisher)}/{quote(stream, safe='')}"
 
 
+_stream_of = lru_cache(maxsize=8_192)(StreamId.parse)
+
+
 def _event_of(envelope: _Envelope, data: bytes) -> RecordedEvent:
     _, _, schema_version = envelope.dataschema.rpartition(":")
     numbers = {"streamversion": envelope.streamversion, "position": envelope.position, "dataschema": schema_version}
@@ -193,7 +196,7 @@ def _event_of(envelope: _Envelope, data: bytes) -> RecordedEvent:
         msg = "it is no CloudEvent of an inventory: time is not in UTC"
         raise ValueError(msg)
     return RecordedEvent(
-        StreamId.parse(envelope.subject),
+        _stream_of(envelope.subject),
         int(envelope.streamversion),
         int(envelope.position),
         envelope.id,
