@@ -11,6 +11,7 @@ from tests.servers.rabbitmq import Server, needs_rabbitmq, own_rabbitmq, url_of
 
 @needs_rabbitmq
 class TestRabbitEventBus(EventBusContract):
+    backends: Sequence[str] = ("trio",)  # the driver has a loop of its own, and the integration tests run on both
     seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
     server: ClassVar[Server]
 

@@ -39,7 +39,10 @@ def test_what_a_server_took_is_delivered_after_it_was_killed(server: Server, bac
     published = events("a", 3)
 
     async def play() -> None:
-        async with bus_on(server, "shards=2&lease=0.2") as bus, bus.subscribe("g") as deliveries:
+        async with (
+            bus_on(server, "shards=2&lease=0.2", max_deliveries=1) as bus,  # a delivery is not counted ahead then
+            bus.subscribe("g") as deliveries,
+        ):
             await bus.publish(published)
             assert await take(deliveries, 1) == published[:1]
             server.kill()

@@ -28,7 +28,7 @@ from pamqp.common import FieldTable
 from inventory_es.adapters.rabbitmq.connection import Link, RabbitError, RabbitPlace
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 from inventory_es.ports.toolkit.loop_thread import LoopThread
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class _Ownership:
         self.is_lost = True
 
 
-class RabbitBroker(Broker):
+class RabbitBroker(Broker, CountsAhead):
     """The logs of a bus on a server. Its owner closes it.
 
     Args:
@@ -176,7 +176,11 @@ class RabbitBroker(Broker):
 
     async def settle(self, claim: Claim, places: Collection[int], /, *, low: int) -> None:  # noqa: ARG002  # the port's
         """Settle entries. An acknowledgement of the last moment before a server dies may be lost, and its event comes again."""
-        await self._run(self._settle, claim, tuple(places))
+        await self._run(self._settle, claim, tuple(places), None)
+
+    async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:  # noqa: ARG002  # the port's
+        """Settle entries, and keep the number of deliveries of the next one."""
+        await self._run(self._settle, claim, tuple(places), (place, deliveries))
 
     async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:  # noqa: ARG002  # the port's
         """Keep a dead letter, then settle the entry. Between the two it is one event in two places, with one id."""
@@ -319,14 +323,18 @@ class RabbitBroker(Broker):
             for tag in older:
                 await self._fenced(held, self._consuming.bounded(self._owned[claim.group].channel.basic_ack(tag)))
 
-    async def _settle(self, claim: Claim, places: Sequence[int]) -> None:
+    async def _settle(self, claim: Claim, places: Sequence[int], following: tuple[int, int] | None) -> None:
         held = self._owner(claim)
         channel = self._owned[claim.group].channel
         found = {place: held.messages[place] for place in places if place in held.messages}
         for message in found.values():
             await self._fenced(held, self._consuming.bounded(channel.basic_ack(_tag_of(message))))
-        # An acknowledgement has no answer, so a call follows on its channel that has one. It repeats what is set.
-        await self._fenced(held, self._consuming.bounded(channel.basic_qos(prefetch_count=self._window)))
+        # An acknowledgement has no answer, so a call follows on its channel that has one.
+        if following is None:
+            repeated = channel.basic_qos(prefetch_count=self._window)
+            await self._fenced(held, self._consuming.bounded(repeated))
+        else:
+            await self._record(claim, *following)
         for place in found:
             held.messages.pop(place, None)
 
@@ -336,7 +344,7 @@ class RabbitBroker(Broker):
             headers: FieldTable = {_EVENT_ID: event_id, _SHARD: claim.shard}
             properties = Basic.Properties(message_id=_id_of(message), headers=headers)
             await self._fenced(held, self._send(held, "dead", letter, properties))
-            await self._settle(claim, [place])
+            await self._settle(claim, [place], None)
 
     async def _send(self, held: _Held, kind: str, body: bytes, properties: Basic.Properties) -> None:
         """Publish a message to a queue of the group, on the channel with which the shard is lost."""
