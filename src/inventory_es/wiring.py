@@ -23,7 +23,7 @@ from inventory_es.domain.inventory import Policy
 from inventory_es.ports import Cache, Clock, EventBus, EventStore, IdGenerator, ReadModel, SnapshotStore
 from inventory_es.ports.codec import EventCodec
 from inventory_es.ports.toolkit.paths import absolute_path
-from inventory_es.ports.toolkit.urls import masked
+from inventory_es.ports.toolkit.urls import masked, name_of
 
 T = TypeVar("T")
 
@@ -343,7 +343,7 @@ def _cache_opener(url: str, clock: Clock, observers: Sequence[object]) -> Callab
     open_bare = _found_port("cache", Cache, url, _CACHES, CACHE_GROUP, clock)
 
     async def open_cache() -> Cache:
-        return guarded(await open_bare(), CircuitBreaker(masked(url), pause=_BREAKER_PAUSE, observers=observers))
+        return guarded(await open_bare(), CircuitBreaker(name_of(url), pause=_BREAKER_PAUSE, observers=observers))
 
     return open_cache
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inventory_es.ports.toolkit.urls import masked, options_of, split_url
+from inventory_es.ports.toolkit.urls import masked, name_of, options_of, split_url
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ def test_a_masked_url_keeps_its_place_and_the_names_of_its_options() -> None:
     assert masked("redis://user:s3cret@host:6379/0?prefix=x&timeout=2&y") == "redis://***@host:6379/0?prefix=***&timeout=***&***"
     assert masked("file:stock") == "file:stock"
     assert masked("sqlite:stock.db?") == "sqlite:stock.db?***"
+
+
+def test_the_name_of_an_open_place_has_its_prefix() -> None:
+    assert name_of("redis://user:s3cret@host:6379/0?timeout=2&prefix=shop.2") == "redis://***@host:6379/0?timeout=***&prefix=shop.2"
+    assert name_of("redis://host/0?timeout=2") == "redis://host/0?timeout=***"
+    assert name_of("redis://host/0?prefix=a%20b") == "redis://host/0?prefix=***"
 
 
 def test_options_are_read() -> None:

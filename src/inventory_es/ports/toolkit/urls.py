@@ -6,6 +6,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 _USER = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*).*@", re.DOTALL)  # a password that was not encoded has any character
 _PORT = re.compile(r"(//[^/?#@\[\]:]*:)(?!\d*(?:[/?#]|$))[^/?#]*")  # a password whose host was forgotten
+_PREFIX = re.compile(r"[?&]prefix=([A-Za-z0-9_.-]{1,64})(?=&|$)")
 _NAME_OF_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}=")
 
 
@@ -14,6 +15,15 @@ def masked(url: str) -> str:
     place, mark, options = _PORT.sub(r"\1***", _USER.sub(r"\1***@", url, count=1)).partition("?")
     names = [_NAME_OF_OPTION.match(option) for option in options.split("&") if mark]
     return re.sub(r"#.*", "#***", place, flags=re.DOTALL) + mark + "&".join(f"{name[0] if name else ''}***" for name in names)
+
+
+def name_of(url: str) -> str:
+    """Return the masked URL with the value of its option ``prefix``, which tells places of one server apart.
+
+    It is for the URL of an open place alone: a text that is no URL may have a part of a password there.
+    """
+    found = _PREFIX.search(url)
+    return masked(url) if found is None else re.sub(r"([?&]prefix=)\*\*\*", rf"\g<1>{found[1]}", masked(url), count=1)
 
 
 def split_url(url: str) -> SplitResult:
