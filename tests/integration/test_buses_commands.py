@@ -6,18 +6,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
 import anyio
+import click
 import pytest
 
 from inventory_es import open_inventory
 from inventory_es.adapters.file import open_file_event_bus
+from inventory_es.adapters.memory import MemoryEventBus
 from inventory_es.adapters.system import SystemClock
 from inventory_es.cli.app import run
+from inventory_es.cli.watching import WatchedGroups
+from inventory_es.ports.event_bus import GroupLag
 from inventory_es.ports.toolkit.cloudevents import from_json
+from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
+from inventory_es.wiring import bus_opener
 from tests.servers import valkey
 from tests.servers.nats import running_nats
 from tests.servers.valkey import running_valkey
@@ -133,6 +139,71 @@ def test_it_is_the_same_on_a_server(server: str, capsys: pytest.CaptureFixture[s
         assert [line["version"] for line in lines(capsys)] == [1, 2, 3]
         assert run(["parked", *bus, "--group", "g"]) == 0
         assert capsys.readouterr().out == "✓ nothing is parked\n"
+
+
+@pytest.mark.parametrize("kind", ["file", *SERVERS])
+def test_watch_shows_how_far_groups_of_a_bus_are_behind(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as stack:
+        bus = BUS if kind == "file" else stack.enter_context(SERVERS[kind]()).url
+        assert run(["publish", *SOURCE, "--bus", bus, "--once"]) == 0
+        assert run(["consume", "--bus", bus, "--group", "g", "--count", "2"]) == 0
+        watch = ["watch", "--url", "file:stock", "--bus", bus, "--group", "g", "--group", "[new]"]
+        capsys.readouterr()
+        assert run([*watch, "--json"]) == 0
+        (shown,) = lines(capsys)
+        assert shown["groups"] == [
+            {"name": "g", "lag_events": 1, "is_exact": True},
+            {"name": "[new]", "lag_events": 3, "is_exact": True},
+        ]
+        assert run([*watch, "--once"]) == 0
+        words = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert ["…", "g", "1", "events", "behind,", "group"] in words
+        assert ["…", "[new]", "3", "events", "behind,", "group"] in words
+        assert run(["consume", "--bus", bus, "--group", "g", "--count", "1"]) == 0
+        capsys.readouterr()
+        assert run([*watch, "--once"]) == 0
+        assert "✓ g" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["file", *SERVERS])
+def test_a_lag_counts_what_is_not_acknowledged_up_to_a_bound(kind: str, backend: str) -> None:
+    published = [recorded(stream_id(name), 1, number, EventLabels().event(name)) for number, name in enumerate("abcde", 1)]
+
+    async def play(url: str) -> None:
+        bus = await bus_opener(url, SystemClock())()
+        assert isinstance(bus, GroupLag)
+        await bus.publish(published)
+        async with bus.subscribe("g") as deliveries:
+            iterator = aiter(deliveries)
+            held = [await anext(iterator) for _ in published]
+            assert await bus.lag("g") == 5
+            await held[1].ack()
+            await held[3].ack()
+            assert (await bus.lag("g"), await bus.lag("g", most=2)) == (3, 2)
+            await held[0].ack()
+            assert (await bus.lag("g"), await bus.lag("other"), await bus.lag("other", most=1)) == (2, 5, 1)
+            await held[2].ack()
+            await held[4].ack()
+            assert await bus.lag("g") == 0
+        for name, most in (("", 1), ("g", 0)):
+            with pytest.raises(ValueError, match=r"group is named|limit"):
+                await bus.lag(name, most=most)
+        await bus.aclose()
+
+    with ExitStack() as stack:
+        anyio.run(play, BUS if kind == "file" else stack.enter_context(SERVERS[kind]()).url, backend=backend)
+
+
+def test_watch_refuses_a_bus_that_tells_no_lag_and_half_of_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, problem in (
+        (["--bus", BUS], "--bus and --group go together"),
+        (["--group", "g"], "--bus and --group go together"),
+        (["--bus", BUS, "--group", ""], "a group is named by a text"),
+    ):
+        assert run(["watch", "--url", "file:stock", "--json", *arguments]) == 2
+        assert problem in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(click.UsageError, match="a MemoryEventBus does not tell how far a group is behind"):
+        WatchedGroups(MemoryEventBus(clock=SystemClock()), ["g"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

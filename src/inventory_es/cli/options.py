@@ -13,6 +13,7 @@ import click
 from inventory_es.adapters.system import SystemClock
 from inventory_es.cli.reading import SERVERS
 from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.toolkit.delivery_rules import check_group
 from inventory_es.ports.toolkit.paths import absolute_path
 from inventory_es.wiring import bus_opener, open_inventory
 
@@ -84,6 +85,19 @@ class _BusUrl(click.ParamType[str]):
         return str(value)
 
 
+class _GroupName(click.ParamType[str]):
+    """The name of a group of consumers."""
+
+    name = "group"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            check_group(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+        return str(value)
+
+
 class _Span(click.ParamType[timedelta]):
     """A time span: a whole number of days, hours, minutes or seconds, such as ``3650d``."""
 
@@ -139,7 +153,7 @@ class _UrlOf(_StoreUrl):
         return url
 
 
-TIME, MOMENT, STORE_URL, BUS_URL, SPAN = _Time(), _Moment(), _StoreUrl(), _BusUrl(), _Span()
+TIME, MOMENT, STORE_URL, BUS_URL, GROUP_NAME, SPAN = _Time(), _Moment(), _StoreUrl(), _BusUrl(), _GroupName(), _Span()
 STORED_URL = _UrlOf(
     {"file", "sqlite"},
     "this command is for a store in a folder or in a SQLite file: file:DIR or sqlite:FILE. A PostgreSQL database is backed up by its own "

@@ -1,12 +1,14 @@
-"""Live view of a store: hot products, the rate of events, and the lag of projections."""
+"""Live view of a store: hot products, the rate of events, and the lag of projections and of groups of a bus."""
 
+import math
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import anyio
 import attrs
+import click
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
@@ -20,9 +22,13 @@ from inventory_es.cli.rows import SHIPPED
 from inventory_es.cli.tables import Column, duration, fitted, instant, number, what_happened
 from inventory_es.domain.events import Event, StockCommittedEvent
 from inventory_es.domain.identifiers import INVENTORY_CATEGORY
-from inventory_es.ports import EventFeed, ReadModel, RecordedEvent
+from inventory_es.ports import EventBus, EventFeed, ReadModel, RecordedEvent
 from inventory_es.ports.errors import EventDecodeError, UnavailableError
+from inventory_es.ports.event_bus import GroupLag
 from inventory_es.ports.toolkit.page_rules import read_feed_page
+
+MOST_BEHIND = 10_000
+"""The most events of a group that are counted."""
 
 _STEPS = "▁▂▃▄▅▆▇█"
 _SECONDS = 30
@@ -186,6 +192,7 @@ class WatchFrame:
         rate: the events per second; ``None`` if they are not counted.
         sparkline: the rate of the last seconds.
         projections: the statuses of projections, if a read model is watched too.
+        groups: by group, how far it is behind, counted up to ``MOST_BEHIND``, if a bus is watched too.
         trouble: the reason why the store can't be read now; ``None`` if it can.
     """
 
@@ -197,6 +204,7 @@ class WatchFrame:
     rate: float | None
     sparkline: str
     projections: Sequence[ProjectionStatus]
+    groups: Mapping[str, int]
     trouble: str | None
 
     def render(self, console: Console, *, rows: int | None = None) -> RenderableType:
@@ -206,13 +214,14 @@ class WatchFrame:
             console: the console of the terminal.
             rows: the most products; ``None``: as many as fit.
         """
-        room = console.size.height - _AROUND_THE_ROWS - len(self.projections) - (self.trouble is not None)
+        room = console.size.height - _AROUND_THE_ROWS - len(self.projections) - len(self.groups) - (self.trouble is not None)
         hottest = self.products.hottest(max(1, room) if rows is None else rows)
         width = console.size.width
         head = (self._head(width), self._counts(width), Text(""), self._title())
         parts: list[RenderableType] = [*head, self._table(hottest, width)]
-        if self.projections:
+        if self.projections or self.groups:
             parts += [Text(""), *(_lag(status, width) for status in self.projections)]
+            parts += [_lag_of_group(name, lag, width) for name, lag in self.groups.items()]
         if self.trouble is not None:
             parts += [_line(f"[bad]✗ {escape(self.trouble)}[/]")]
         return Group(*parts)
@@ -235,6 +244,7 @@ class WatchFrame:
                 {"name": one.projection_id.name, "state": one.state, "lag_events": one.lag_events, "lag_seconds": one.lag_seconds}
                 for one in self.projections
             ],
+            "groups": [{"name": name, "lag_events": lag, "is_exact": lag < MOST_BEHIND} for name, lag in self.groups.items()],
         }
 
     def _head(self, width: int) -> Text:
@@ -340,6 +350,40 @@ def _lag(status: ProjectionStatus, width: int) -> Text:
     return _line(f"{mark} {name} {lag}{who}")
 
 
+def _lag_of_group(name: str, lag: int, width: int) -> Text:
+    behind = f"{number(lag)}{'' if lag < MOST_BEHIND else ' or more'} events behind" if lag else "up to date"
+    room = max(4, min(17, width - len(behind) - 9))
+    mark = "[good]✓[/]" if not lag else "[yellow]…[/]"
+    return _line(f"{mark} {escape(f'{_shortened(name, room):<{room}}')} {behind}[quiet], group[/]")
+
+
+class WatchedGroups:
+    """The lag of groups of a bus, asked for once per second at most.
+
+    Args:
+        bus: of the groups.
+        names: of the groups.
+
+    Raises:
+        click.UsageError: the bus does not tell how far a group is behind.
+    """
+
+    def __init__(self, bus: EventBus, names: Sequence[str]) -> None:
+        if not isinstance(bus, GroupLag):
+            msg = f"a {type(bus).__name__} does not tell how far a group is behind: leave --bus and --group out"
+            raise click.UsageError(msg)
+        self._bus: GroupLag = bus
+        self._names = tuple(dict.fromkeys(names))
+        self._found: Mapping[str, int] = {}
+        self._asked_at = -math.inf
+
+    async def lags(self) -> Mapping[str, int]:
+        """Return by group how far it is behind."""
+        if (now := anyio.current_time()) >= self._asked_at + 1:
+            self._found, self._asked_at = {name: await self._bus.lag(name, most=MOST_BEHIND) for name in self._names}, now
+        return self._found
+
+
 class Watching:
     """Watch over one store.
 
@@ -347,11 +391,15 @@ class Watching:
         url: the URL of the store, as it is shown.
         feed: the feed of the store.
         read_model: the read model to watch too; ``None`` for none.
+        groups: the groups of a bus to watch too; ``None`` for none.
         window: the most events to look back.
     """
 
-    def __init__(self, url: str, feed: EventFeed, read_model: ReadModel | None, *, window: int) -> None:
+    def __init__(
+        self, url: str, feed: EventFeed, read_model: ReadModel | None, groups: WatchedGroups | None = None, *, window: int
+    ) -> None:
         self._url = url
+        self._groups = groups
         self._feed = feed
         self._read_model = read_model
         self._window = window
@@ -399,11 +447,13 @@ class Watching:
             rate=None if self._rate is None else self._rate.per_second(anyio.current_time()),
             sparkline="" if self._rate is None else self._rate.sparkline(anyio.current_time()),
             projections=(),
+            groups={},
             trouble=None,
         )
         try:
             behind = max(0, await self._feed.head() - self._position)
-            return attrs.evolve(frame, behind=behind, projections=await self._projections())
+            groups = {} if self._groups is None else await self._groups.lags()
+            return attrs.evolve(frame, behind=behind, projections=await self._projections(), groups=groups)
         except UnavailableError as problem:
             return attrs.evolve(frame, trouble=str(problem))
 

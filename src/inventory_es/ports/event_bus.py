@@ -171,3 +171,20 @@ class EventBus(Protocol):
     async def aclose(self) -> None:
         """End every subscription and release every resource. Idempotent."""
         ...
+
+
+@runtime_checkable
+class GroupLag(Protocol):
+    """An optional protocol of buses that tell how far a group is behind."""
+
+    async def lag(self, group: str, /, *, most: int = 10_000) -> int:
+        """Return the number of events that are published and not acknowledged by a group, counted up to ``most``, which is 1 or more.
+
+        Dead letters don't count. Events that the filter of the group does not take may count until the group has gone past them. A group
+        that never joined is behind by all that it would get.
+
+        Raises:
+            ValueError: an invalid name.
+            EventBusUnavailableError: the backend is away.
+        """
+        ...

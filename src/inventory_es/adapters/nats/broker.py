@@ -183,6 +183,10 @@ class NatsBroker(Broker, CountsAhead):
         """Remove the entries that every group has settled; return their number."""
         return await self._run(self._trim)
 
+    async def lag(self, group: str) -> int:
+        """Return the number of entries that a group has not settled."""
+        return await self._run(self._lag, group)
+
     async def aclose(self) -> None:
         """Release every claim and the connection. Idempotent."""
         await self._calls.close(self._close)
@@ -446,6 +450,19 @@ class NatsBroker(Broker, CountsAhead):
                 purge = await self._streams.api(f"STREAM.PURGE.{self._streams.log}", filter=f"{self.prefix}.log.{shard}", seq=low + 1)
                 count += int(purge["purged"])
         return count
+
+    async def _lag(self, group: str) -> int:
+        states = await self._states(_token(group))
+        behind: list[int] = []
+
+        async def look(shard: int) -> None:
+            _, state = states.get(shard, (0, _State()))
+            subject = f"{self.prefix}.log.{shard}"
+            found, pending = await self._streams.read(self._streams.log, next_by_subj=subject, seq=state.low + 1, batch=1)
+            behind.append(len(found) + pending - sum(place > 0 for place in state.settled))
+
+        await _together(partial(look, shard) for shard in range(self._shards))
+        return sum(behind)
 
     async def _renew(self) -> None:
         """Write the states again that were not written for a third of their lease. A server that is away lets the leases end."""

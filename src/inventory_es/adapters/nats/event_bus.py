@@ -10,6 +10,9 @@ from inventory_es.adapters.nats.broker import NatsBroker, translated
 from inventory_es.adapters.nats.connection import Connection, NatsPlace
 from inventory_es.adapters.nats.streams import Found, prepare
 from inventory_es.ports.clock import Clock
+from inventory_es.ports.event_bus import GroupLag
+from inventory_es.ports.toolkit.append_rules import check_page
+from inventory_es.ports.toolkit.delivery_rules import check_group
 from inventory_es.ports.toolkit.sharded_bus import ShardedBus
 from inventory_es.ports.toolkit.urls import masked
 
@@ -18,7 +21,7 @@ _LEASE = 10.0
 _OPTIONS = ("lease", "replicas", "shards", "sync")
 
 
-class NatsEventBus(ShardedBus):
+class NatsEventBus(ShardedBus, GroupLag):
     """An event bus on a NATS server with JetStream, 2.12 or newer. Opened by :func:`open_nats_event_bus`.
 
     Events are kept until :meth:`trim`, and a new group gets all of them. ``publish`` never waits for a slow group, whose backlog stands on
@@ -48,6 +51,12 @@ class NatsEventBus(ShardedBus):
     async def trim(self) -> int:
         """Remove the events that every group has settled; return their number. A group that is away keeps all from its place on."""
         return await self._nats.trim()
+
+    async def lag(self, group: str, /, *, most: int = 10_000) -> int:
+        """Return how far a group is behind. See :class:`~inventory_es.ports.event_bus.GroupLag`."""
+        check_group(group)
+        check_page(limit=most)
+        return min(most, await self._nats.lag(group))
 
 
 def bus_at(url: str, clock: Clock, /, *, max_deliveries: int = 5, window: int = 100) -> Callable[[], Awaitable[NatsEventBus]]:

@@ -26,8 +26,11 @@ import redis
 from inventory_es.adapters.redis.connection import FAILURES, Connection, RedisPlace, Script, reason_of, remedy_of
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
+from inventory_es.ports.event_bus import GroupLag
+from inventory_es.ports.toolkit.append_rules import check_page
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
+from inventory_es.ports.toolkit.delivery_rules import check_group
 from inventory_es.ports.toolkit.sharded_bus import ShardedBus
 from inventory_es.ports.toolkit.urls import masked
 
@@ -104,6 +107,19 @@ for _, letter in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
   end
 end
 return count
+""")
+_LAG = Script("""\
+local lag, most = 0, tonumber(ARGV[1])
+for i = 1, #KEYS, 2 do
+  local settled = 0
+  for _, name in ipairs(redis.call('HKEYS', KEYS[i + 1])) do
+    if string.sub(name, 1, 2) == 's:' then settled = settled + 1 end
+  end
+  local low = redis.call('HGET', KEYS[i + 1], 'low') or '0-0'
+  lag = lag + #redis.call('XRANGE', KEYS[i], '(' .. low, '+', 'COUNT', most - lag + settled) - settled
+  if lag >= most then return most end
+end
+return lag
 """)
 _TRIM = Script("""\
 local function below(one, other)
@@ -239,6 +255,11 @@ class RedisBroker(Broker, CountsAhead):
             count += int(await self._script(_TRIM, keys))
         return count
 
+    async def lag(self, group: str, most: int) -> int:
+        """Return the number of entries that a group has not settled, counted up to ``most`` in one step."""
+        keys = [f"{self._tag}:{kind}" for shard in range(self._shards) for kind in (f"log:{shard}", f"of:{shard}:{group}")]
+        return int(await self._script(_LAG, keys, most))
+
     async def aclose(self) -> None:
         """Release every claim and the connections. Idempotent."""
         await self._calls.close(self._close)
@@ -321,7 +342,7 @@ class RedisBroker(Broker, CountsAhead):
         return await self._calls.run(partial(_translated, self._name, function))
 
 
-class RedisEventBus(ShardedBus):
+class RedisEventBus(ShardedBus, GroupLag):
     """An event bus on a Redis or Valkey server. Opened by :func:`open_redis_event_bus`.
 
     Events are kept until :meth:`trim`, and a new group gets all of them. ``publish`` never waits for a slow group, whose backlog stands on
@@ -340,6 +361,12 @@ class RedisEventBus(ShardedBus):
     async def trim(self) -> int:
         """Remove the events that every group has settled; return their number. A group that is away keeps all from its place on."""
         return await self._redis.trim()
+
+    async def lag(self, group: str, /, *, most: int = 10_000) -> int:
+        """Return how far a group is behind. The server counts in one step. See :class:`~inventory_es.ports.event_bus.GroupLag`."""
+        check_group(group)
+        check_page(limit=most)
+        return await self._redis.lag(group, most)
 
 
 def bus_at(url: str, clock: Clock, /, *, max_deliveries: int = 5, window: int = 100) -> Callable[[], Awaitable[RedisEventBus]]:

@@ -16,29 +16,15 @@ from inventory_es.application.followers import RELAY
 from inventory_es.application.following.projection import ProjectionStatus
 from inventory_es.application.following.relay import Relay
 from inventory_es.cli.interruptions import stop_when_told
-from inventory_es.cli.options import bus_option, json_option, read_model_option, url_option
+from inventory_es.cli.options import GROUP_NAME, bus_option, json_option, read_model_option, url_option
 from inventory_es.cli.projecting import open_workshop
 from inventory_es.cli.reading import open_bus
 from inventory_es.cli.tables import console, number, print_json
 from inventory_es.ports import Delivery, RecordedEvent
 from inventory_es.ports.toolkit.cloudevents import to_json
-from inventory_es.ports.toolkit.delivery_rules import check_group
 
 _LOOK_PAUSE = 0.1
 _NO_ASCII = re.compile(r"[^\x00-\x7f]")
-
-
-class _GroupName(click.ParamType[str]):
-    """The name of a group of consumers."""
-
-    name = "group"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            check_group(str(value))
-        except ValueError as problem:
-            self.fail(str(problem), param, ctx)
-        return str(value)
 
 
 @click.command()
@@ -89,7 +75,7 @@ async def _stop_at_end(relay: Relay) -> None:
 
 @click.command()
 @bus_option
-@click.option("--group", type=_GroupName(), required=True, help="Group of consumers. A new one gets what the bus has kept.")
+@click.option("--group", type=GROUP_NAME, required=True, help="Group of consumers. A new one gets what the bus has kept.")
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N events.")
 @click.option("--idle", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="End when no event has come for so long.")
 @click.option("--cloudevents", is_flag=True, help="Write CloudEvents in structured mode.")

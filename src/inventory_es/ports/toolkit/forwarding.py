@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from inventory_es.ports.cache import Cache, ChangeMarks
-from inventory_es.ports.event_bus import EventBus
+from inventory_es.ports.event_bus import EventBus, GroupLag
 from inventory_es.ports.event_store import EventFeed, EventStore, GroupCommit, StreamCatalogue, TurnTaking, VersionGlance
 from inventory_es.ports.read_model import ReadModel
 from inventory_es.ports.snapshot_store import SnapshotStore
@@ -21,6 +21,7 @@ _ASKED: Mapping[type[Any], tuple[str, ...]] = {
     Cache: ("get", "set", "invalidate", "clear"),
     ChangeMarks: (),
     EventBus: ("publish", "dead_letters", "redeliver"),
+    GroupLag: ("lag",),
     ReadModel: ("prepare", "checkpoint", "commit", "select", "versions", "activate", "drop"),
 }
 """By protocol, the methods that call the backend."""

@@ -5,8 +5,8 @@ delivery before the consumer gets it, and each answer. So a process that takes t
 settled ones, with the next attempts.
 
 With an answer, a broker may record the next delivery too. A process that dies before that delivery has then counted one too many. The last
-delivery of an event is never counted ahead. But an event whose last delivery was recorded without an answer, or just before the process
-died, becomes a dead letter that no consumer has seen.
+delivery of an event is never counted ahead. But it may be recorded without an answer, or just before the process dies. Then the event
+becomes a dead letter that no consumer has seen.
 """
 
 import sys

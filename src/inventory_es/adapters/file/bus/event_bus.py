@@ -16,7 +16,7 @@ from inventory_es.adapters.file.operating_system import OperatingSystem, new_cre
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports.clock import Clock
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
-from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
+from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus, GroupLag
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
@@ -43,7 +43,7 @@ class _Changes:
         changed.set()
 
 
-class FileEventBus(EventBus):
+class FileEventBus(EventBus, GroupLag):
     """An event bus in a folder, for Linux and macOS. Opened by :func:`open_file_event_bus`.
 
     Published events survive a power cut, in a journal that is kept. A new group gets everything from the beginning; a group that
@@ -134,6 +134,12 @@ class FileEventBus(EventBus):
         count = await self._calls.run(self._bus.redeliver, group, frozenset(event_ids))
         self._changes.notify()
         return count
+
+    async def lag(self, group: str, /, *, most: int = 10_000) -> int:
+        """Return how far a group is behind, whichever process has its consumers. See :class:`~inventory_es.ports.event_bus.GroupLag`."""
+        check_group(group)
+        check_page(limit=most)
+        return min(most, await self._calls.run(self._bus.lag, group))
 
     async def aclose(self) -> None:
         """End every subscription, finish the calls in flight, release the folder. Idempotent."""

@@ -30,6 +30,7 @@ from inventory_es.adapters.file.bus.stored_form import (
     encode_lines,
     encode_published,
     last_number,
+    read_cursor,
 )
 from inventory_es.adapters.file.folder import FolderFormat
 from inventory_es.adapters.file.journal.journal import Journal, UncertainWriteError
@@ -171,6 +172,13 @@ class FileBus:
         """Have dead letters delivered again, by the process that has the group's consumers; return how many there were."""
         with self._letters(name) as letters:
             return 0 if letters is None else letters.redeliver(event_ids)
+
+    def lag(self, name: str) -> int:
+        """Return the number of events that a group has not acknowledged, whichever process has its consumers."""
+        with self._serving():
+            state = read_cursor(self._fs, self._path(name))
+            published = self._journal.tail().position
+        return published if state is None else max(0, published - state.through) + len(state.open)
 
     def close(self) -> None:
         """Release every group and every handle. After a fork they belong to the parent, and nothing is done."""

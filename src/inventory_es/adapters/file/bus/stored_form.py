@@ -19,7 +19,7 @@ has the group's consumers follows it and delivers::
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -160,6 +160,16 @@ class BusCursor:
         """Release the files, synced or not."""
         for file in self._files:
             file.close()
+
+
+def read_cursor(file_system: FileSystem, directory: str) -> CursorState | None:
+    """Return the newest state in a group's directory, which any process may read; ``None`` for none."""
+    found: list[_Content] = []
+    for name in "ab":
+        with suppress(FileNotFoundError), closing(file_system.open(f"{directory}/cursor.{name}", "read")) as file:
+            found += filter(None, [_read_cursor(file)])
+    newest = max(found, key=lambda content: content.writes, default=None)
+    return None if newest is None else CursorState(JournalTail(*newest.place), newest.through, newest.open, newest.revived)
 
 
 def _read_cursor(file: File) -> _Content | None:
