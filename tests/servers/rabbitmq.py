@@ -111,9 +111,9 @@ class Server(valkey.Server):
 
 
 @contextmanager
-def running_rabbitmq() -> Iterator[Server]:
+def running_rabbitmq(*, in_memory: bool = True) -> Iterator[Server]:
     """Run a server. Its folder goes with it."""
-    root = Path(tempfile.mkdtemp(prefix="inventory-es-rabbitmq-", dir=_MEMORY if _MEMORY.is_dir() else None))
+    root = Path(tempfile.mkdtemp(prefix="inventory-es-rabbitmq-", dir=_MEMORY if in_memory and _MEMORY.is_dir() else None))
     server = Server(root)
     try:
         yield server.start()
