@@ -21,7 +21,10 @@ from tests.contract.test_memory_event_store import TestMemoryEventStore
 from tests.contract.test_nats_event_bus import TestNatsEventBus
 from tests.contract.test_postgresql_event_store import TestPostgresqlEventStore
 from tests.contract.test_postgresql_rows import TestPostgresqlReadModel, TestPostgresqlSnapshotStore
+from tests.contract.test_rabbitmq_event_bus import TestRabbitEventBus
 from tests.contract.test_read_models import TestMemoryReadModel, TestSqliteReadModel
+from tests.contract.test_redis_cache import TestRedisCache
+from tests.contract.test_redis_event_bus import TestRedisEventBus
 from tests.contract.test_snapshot_stores import TestMemorySnapshotStore, TestSqliteSnapshotStore
 from tests.contract.test_sqlite_event_store import TestSqliteEventStore
 from tests.contract.test_tiered_cache import TestTieredCache
@@ -37,8 +40,14 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
     },
     "Snapshot store": {"memory": TestMemorySnapshotStore, "SQLite": TestSqliteSnapshotStore, "PostgreSQL": TestPostgresqlSnapshotStore},
     "Read model": {"memory": TestMemoryReadModel, "SQLite": TestSqliteReadModel, "PostgreSQL": TestPostgresqlReadModel},
-    "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache},
-    "Event bus": {"memory": TestMemoryEventBus, "file": TestFileEventBus, "NATS": TestNatsEventBus},
+    "Cache": {"memory": TestMemoryCache, "file": TestFileCache, "tiers": TestTieredCache, "Redis": TestRedisCache},
+    "Event bus": {
+        "memory": TestMemoryEventBus,
+        "file": TestFileEventBus,
+        "Redis": TestRedisEventBus,
+        "NATS": TestNatsEventBus,
+        "RabbitMQ": TestRabbitEventBus,
+    },
 }
 """By port, the contract under which each adapter that we ship is tested."""
 
