@@ -1,12 +1,14 @@
 """A thread with an event loop of asyncio, for a driver that is of asyncio alone, whatever loop the host runs."""
 
-import asyncio  # noqa: TID251  # the loop of this thread is asyncio's
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from anyio import get_cancelled_exc_class
 from anyio.from_thread import start_blocking_portal
+from anyio.lowlevel import current_token
 
 T = TypeVar("T")
 
@@ -21,17 +23,26 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._loop = start_blocking_portal("asyncio", name=name)
         self._portal = self._loop.__enter__()
-        self._running = self._portal.call(asyncio.get_running_loop)
+        self._running: Any = self._portal.call(current_token).native_token  # asyncio's own loop
 
     def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
         """Run a coroutine function to its end. For any thread but this one."""
+        result = Future[T]()
+        tasks: list[object] = []  # the loop itself keeps none
 
-        async def call() -> T:
-            return await function(*arguments)
+        async def call() -> None:
+            try:
+                result.set_result(await function(*arguments))
+            except get_cancelled_exc_class():
+                result.cancel()
+                raise
+            except BaseException as problem:  # noqa: BLE001  # the caller raises it
+                result.set_exception(problem)
 
         # In a context of its own: the loop's timers keep theirs for a while after their end, and the caller's has the caller's arguments.
-        # Not the portal's call, which wakes the calling thread twice.
-        return Context().run(asyncio.run_coroutine_threadsafe, call(), self._running).result()
+        # Not by the portal, which wakes the calling thread twice.
+        Context().run(self._running.call_soon_threadsafe, lambda: tasks.append(self._running.create_task(call())))
+        return result.result()
 
     def start(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run a coroutine function until the end of the thread."""
