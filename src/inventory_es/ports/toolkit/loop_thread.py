@@ -24,9 +24,10 @@ class LoopThread:
         self._loop = start_blocking_portal("asyncio", name=name)
         self._portal = self._loop.__enter__()
         self._running: Any = self._portal.call(current_token).native_token  # asyncio's own loop
+        self._unanswered: set[Future[Any]] = set()
 
     def run(self, function: Callable[..., Awaitable[T]], *arguments: object) -> T:
-        """Run a coroutine function to its end. For any thread but this one."""
+        """Run a coroutine function to its end. For any thread but this one. What the end of this thread meets is cancelled."""
         result = Future[T]()
         tasks: list[object] = []  # the loop itself keeps none
 
@@ -41,8 +42,12 @@ class LoopThread:
 
         # In a context of its own: the loop's timers keep theirs for a while after their end, and the caller's has the caller's arguments.
         # Not by the portal, which wakes the calling thread twice.
-        Context().run(self._running.call_soon_threadsafe, lambda: tasks.append(self._running.create_task(call())))
-        return result.result()
+        self._unanswered.add(result)
+        try:
+            Context().run(self._running.call_soon_threadsafe, lambda: tasks.append(self._running.create_task(call())))
+            return result.result()
+        finally:
+            self._unanswered.discard(result)
 
     def start(self, function: Callable[[], Awaitable[None]]) -> None:
         """Run a coroutine function until the end of the thread."""
@@ -55,3 +60,5 @@ class LoopThread:
         finally:
             self._portal.call(partial(self._portal.stop, cancel_remaining=True))
             self._loop.__exit__(None, None, None)
+            for result in tuple(self._unanswered):  # a task that the loop did not begin any more
+                result.cancel()
