@@ -149,6 +149,13 @@ def _rabbitmq_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return bus_at(url, clock)
 
 
+def _kafka_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    _check_extra("kafka", url, driver="confluent_kafka")
+    from inventory_es.adapters.kafka import bus_at  # noqa: PLC0415  # see above
+
+    return bus_at(url, clock)
+
+
 _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
     "memory": _memory_cache,
     "redis": _redis_cache,
@@ -158,6 +165,7 @@ _BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] 
     "amqp": _rabbitmq_bus,
     "amqps": _rabbitmq_bus,
     "file": _file_bus,
+    "kafka": _kafka_bus,
     "memory": _memory_bus,
     "nats": _nats_bus,
     "redis": _redis_bus,
@@ -199,7 +207,8 @@ def open_inventory(
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
         bus: receives the events while ``inventory.followers`` run: a URL such as ``file:DIR``, ``redis://HOST:6379/0``,
-            ``nats://HOST:4222`` or ``amqp://HOST:5672``, or a bus object, which the caller closes. Needs ``read_models``.
+            ``nats://HOST:4222``, ``amqp://HOST:5672`` or ``kafka://HOST:9092``, or a bus object, which the caller closes. Needs
+            ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.

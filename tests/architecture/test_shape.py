@@ -29,15 +29,16 @@ BARS: Mapping[str, int] = {
     "functions that a synchronous reserve crosses: file": 117,
     "modules behind the command handler": 35,
     "import circles": 0,
-    "core modules with one importer": 20,
+    "core modules with one importer": 22,
     "public names behind the front door": 180,
 }
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_218,
+    ".": 1_227,
     "adapters": 273,
     "adapters/file": 6_082,
+    "adapters/kafka": 1_163,
     "adapters/memory": 1_057,
     "adapters/nats": 1_149,
     "adapters/postgresql": 2_985,
@@ -50,7 +51,7 @@ BUDGETS: Mapping[str, int] = {
     "cli": 6_102,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 5_091,
+    "ports": 5_029,
     "sync": 1_064,
     "telemetry": 835,
     "testing": 26_874,

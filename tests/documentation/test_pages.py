@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.documentation.pages import run_docstrings, run_page
+from tests.servers.kafka import running_kafka
 from tests.servers.nats import running_nats
 from tests.servers.nginx import NGINX
 from tests.servers.postgresql import server
@@ -49,6 +50,8 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
             if not HAS_RABBITMQ:
                 pytest.skip(HOW_TO_GET_IT)
             monkeypatch.setenv("RABBITMQ_URL", servers.enter_context(own_prefix()))
+        if "KAFKA_URL" in text:
+            monkeypatch.setenv("KAFKA_URL", f"{servers.enter_context(running_kafka()).url}?lease=6")
         if "DATABASE_URL" in text:
             monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))

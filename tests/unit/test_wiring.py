@@ -157,8 +157,10 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         (
             "bus",
             "carrier-pigeon://u:s3cret@host",
-            "is no event bus: known are amqp:, amqps:, file:, memory:, nats:, redis:, rediss: and objects",
+            "is no event bus: known are amqp:, amqps:, file:, kafka:, memory:, nats:, redis:, rediss: and objects",
         ),
+        ("bus", "kafka://u:s3cret@host?lease=0.1", "lease is 1 to 600 seconds"),
+        ("bus", "kafka://u:s3cret@host?sharts=2", "unknown option 'sharts'"),
         ("bus", "redis://u:s3cret@host?shards=0", "shards are 1 to 1024"),
         ("bus", "redis://u:s3cret@host?lease=long", "lease is 0.01 to 600 seconds"),
         ("bus", "nats://u:s3cret@host?replicas=2", "replicas are 1, 3 or 5"),
@@ -175,7 +177,9 @@ def test_a_wrong_url_of_a_cache_or_a_bus_is_told_the_right_one(name: str, url: s
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("extra,port,scheme", [("redis", "cache", "redis"), ("nats", "bus", "nats"), ("rabbitmq", "bus", "amqp")])
+@pytest.mark.parametrize(
+    "extra,port,scheme", [("redis", "cache", "redis"), ("nats", "bus", "nats"), ("rabbitmq", "bus", "amqp"), ("kafka", "bus", "kafka")]
+)
 def test_a_missing_extra_names_its_install(extra: str, port: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inventory_es.wiring.find_spec", lambda _name: None)
     with pytest.raises(ModuleNotFoundError, match=rf"pip install 'inventory_es\[{extra}\]'") as refused:

@@ -82,6 +82,15 @@ class Broker(Protocol):
         """Give up claims. A lost one is a no-op."""
         ...
 
+    def ending(self, group: str, /) -> Collection[Claim]:
+        """Return the claims of a group that another process is to own. The bus releases each once its deliveries have answers."""
+        del group
+        return ()
+
+    async def leave(self, group: str, /) -> None:
+        """Note that this process has no consumer of a group any more. It has released its claims."""
+        del group
+
     async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
         """Read shards. Nothing is raised for a lost claim.
 

@@ -64,6 +64,8 @@ class _Context(msgspec.Struct):
 _write = msgspec.json.Encoder().encode
 _read = msgspec.json.Decoder(_Envelope).decode
 _read_context = msgspec.json.Decoder(_Context).decode
+_read_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_text = msgspec.json.Decoder(str).decode
 
 
 @lru_cache(maxsize=1_024)
@@ -110,12 +112,23 @@ def to_headers(event: RecordedEvent, /, *, source: str, prefix: HeaderPrefix = "
     Raises:
         ValueError: as :func:`to_json`.
     """
-    attributes: dict[str, str] = msgspec.json.decode(_write(_envelope(event, source, msgspec.Raw(b"null"))))
-    del attributes["data"]
-    content_type = attributes.pop("datacontenttype")
+    return json_to_headers(to_json(event, source=source), prefix=prefix)
+
+
+def json_to_headers(text: bytes, /, *, prefix: HeaderPrefix = "ce-") -> tuple[Mapping[str, str], bytes]:
+    """Return the text of :func:`to_json` in binary mode, as :func:`to_headers`, without decoding the event."""
+    attributes = _read_parts(text)
+    body = bytes(attributes.pop("data"))
+    content_type = _read_text(attributes.pop("datacontenttype"))
     encode = prefix == "ce-"
-    headers = {f"{prefix}{name}": quote(value, safe=_SAFE) if encode else value for name, value in attributes.items()}
-    return {_CONTENT_TYPE: content_type, **headers}, event.data
+    values = {name: _read_text(value) for name, value in attributes.items()}
+    headers = {f"{prefix}{name}": quote(value, safe=_SAFE) if encode else value for name, value in values.items()}
+    return {_CONTENT_TYPE: content_type, **headers}, body
+
+
+def headers_to_json(headers: Mapping[str, str], body: bytes, /, *, prefix: HeaderPrefix = "ce-") -> bytes:
+    """Return an event of binary mode in structured mode, unchecked: :func:`from_json` refuses what is no event of an inventory."""
+    return _write({**_attributes_of(headers, prefix), "data": msgspec.Raw(body)})
 
 
 def from_headers(headers: Mapping[str, str], body: bytes, /, *, prefix: HeaderPrefix = "ce-") -> RecordedEvent:
@@ -124,18 +137,22 @@ def from_headers(headers: Mapping[str, str], body: bytes, /, *, prefix: HeaderPr
     Raises:
         ValueError: they are no event of an inventory. The message names what is wrong.
     """
+    try:
+        envelope = msgspec.convert(_attributes_of(headers, prefix), _Envelope)
+    except msgspec.ValidationError as problem:
+        msg = f"they are no headers of an event of an inventory: {problem}"
+        raise ValueError(msg) from problem
+    return _event_of(envelope, body)
+
+
+def _attributes_of(headers: Mapping[str, str], prefix: HeaderPrefix) -> dict[str, str]:
     start = prefix.lower()
     named = {name.lower(): value for name, value in headers.items()}
     attributes = {name.removeprefix(start): value for name, value in named.items() if name.startswith(start)}
     if prefix == "ce-":
         attributes = {name: unquote(value) for name, value in attributes.items()}
     attributes["datacontenttype"] = named.get(_CONTENT_TYPE, _JSON)
-    try:
-        envelope = msgspec.convert(attributes, _Envelope)
-    except msgspec.ValidationError as problem:
-        msg = f"they are no headers of an event of an inventory: {problem}"
-        raise ValueError(msg) from problem
-    return _event_of(envelope, body)
+    return attributes
 
 
 def _envelope(event: RecordedEvent, source: str, data: msgspec.Raw) -> _Envelope:

@@ -123,6 +123,7 @@ class _Shard:
         passed: places that the group does not need, to be settled with the next read.
         counted: an event whose next delivery the broker has recorded already; ``None`` for none.
         counts_until: the time of the event loop until which that record counts.
+        out: the number of deliveries that have no answer.
         is_lost: True once the claim is no longer held. Answers to its deliveries change nothing.
     """
 
@@ -135,6 +136,7 @@ class _Shard:
     passed: list[int] = attrs.field(factory=list[int])
     counted: QueuedEvent | None = None
     counts_until: float = 0.0
+    out: int = 0
     is_lost: bool = False
 
     def room(self, window: int) -> int:
@@ -190,11 +192,23 @@ class _Group:
             if loads:
                 await self._claim()
                 await self._load()
+            ending = await self.end()
             for shard in self._in_turn():
-                while not shard.is_lost and (queued := shard.queue.take()) is not None:
+                while not shard.is_lost and shard.claim not in ending and (queued := shard.queue.take()) is not None:
                     if await self._begin(shard, queued):
+                        shard.out += 1
                         return shard, queued
         return None
+
+    async def end(self) -> Collection[Claim]:
+        """Give up the shards that another process is to own, and whose deliveries have answers; return the claims of all that end."""
+        ending = self._broker.ending(self.name)
+        answered = [shard for shard in tuple(self._shards.values()) if shard.claim in ending and not shard.out] if ending else []
+        for shard in answered:
+            self._lose(shard)
+        if answered:
+            await self._broker.release([shard.claim for shard in answered])
+        return ending
 
     async def _begin(self, shard: _Shard, queued: QueuedEvent) -> bool:
         """Record a delivery before it is handed out. Return False if there is none: the event is spent, or the shard is lost."""
@@ -257,7 +271,10 @@ class _Group:
                 if (early := shard.counted) is not None:
                     await self._holds(shard, self._broker.record(shard.claim, early.number, early.deliveries))
         finally:
-            await self._broker.release([shard.claim for shard in shards.values()])
+            try:
+                await self._broker.release([shard.claim for shard in shards.values()])
+            finally:
+                await self._broker.leave(self.name)
 
     async def _claim(self) -> None:
         missing = [number for number in range(self._broker.shards) if number not in self._shards]
@@ -378,7 +395,9 @@ class ShardedSubscription:
                     await self._group.settle(shard, queued)
                 else:
                     await self._group.fail(shard, queued, reason)
-            self._out.pop(delivery, None)
+            if self._out.pop(delivery, None) is not None:
+                shard.out -= 1
+            await self._group.end()
         self._group.notify()
 
     async def leave(self) -> None:
@@ -391,9 +410,11 @@ class ShardedSubscription:
                     delivery, (shard, queued) = next(iter(self._out.items()))
                     if not shard.is_lost:
                         await self._give_back(shard, queued)
+                    shard.out -= 1
                     del self._out[delivery]
         finally:
             for shard, queued in self._out.values():  # asyncio interrupts even this: whoever takes it next gives it up
+                shard.out -= 1
                 shard.queue.put_back(queued)
             self._out.clear()
             self._group.consumers -= 1
@@ -513,7 +534,13 @@ class ShardedBus(EventBus):
         check_group(group)
         wanted = GroupFilter.of(types, streams)
         self._check_open()
-        await self._broker.join(group)
+        try:
+            await self._broker.join(group)
+        except BaseException:
+            if (known := self._groups.get(group)) is None or not known.consumers:
+                with anyio.CancelScope(shield=True), suppress(StoreClosedError, EventBusUnavailableError):
+                    await self._broker.leave(group)
+            raise
         self._check_open()
         joined = self._groups.get(group)
         if joined is None or not joined.consumers:
