@@ -11,6 +11,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from inventory_es import open_inventory
+from inventory_es.adapters.kafka import open_kafka_event_bus
 from inventory_es.adapters.nats import open_nats_event_bus
 from inventory_es.adapters.rabbitmq import open_rabbitmq_event_bus
 from inventory_es.adapters.redis import open_redis_event_bus
@@ -18,6 +19,7 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import EventBus, RecordedEvent
 from inventory_es.ports.errors import IncompatibleStoreError
 from tests.integration.bus_events import events, take
+from tests.servers.kafka import running_kafka
 from tests.servers.nats import running_nats
 from tests.servers.rabbitmq import needs_rabbitmq, own_prefix
 from tests.servers.valkey import DURABLE, running_valkey
@@ -37,11 +39,27 @@ def nats_url() -> Iterator[str]:
         yield f"{server.url}?prefix=inventory_es"
 
 
-SERVERS: Mapping[str, Callable[[], AbstractContextManager[str]]] = {"redis": redis_url, "nats": nats_url, "rabbitmq": own_prefix}
-OPENING = {"redis": open_redis_event_bus, "nats": open_nats_event_bus, "amqp": open_rabbitmq_event_bus}
+@contextmanager
+def kafka_url() -> Iterator[str]:
+    with running_kafka() as server:
+        yield f"{server.url}?prefix=inventory_es"
 
 
-@pytest.fixture(params=["redis", "nats", pytest.param("rabbitmq", marks=needs_rabbitmq)])
+SERVERS: Mapping[str, Callable[[], AbstractContextManager[str]]] = {
+    "redis": redis_url,
+    "nats": nats_url,
+    "rabbitmq": own_prefix,
+    "kafka": kafka_url,
+}
+OPENING = {
+    "redis": open_redis_event_bus,
+    "nats": open_nats_event_bus,
+    "amqp": open_rabbitmq_event_bus,
+    "kafka": open_kafka_event_bus,
+}
+
+
+@pytest.fixture(params=["redis", "nats", pytest.param("rabbitmq", marks=needs_rabbitmq), "kafka"])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     with SERVERS[request.param]() as found:
         yield found
@@ -72,6 +90,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.parametrize("url", ["redis", "nats"], indirect=True)  # Kafka's is with the driver's mock, whose groups lose a dead member
 def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(url: str, backend: str) -> None:
     """Its pending event comes again as attempt 2; what it had acknowledged and what it had not received yet lose nothing."""
     published = events("a", 4)
