@@ -111,6 +111,11 @@ class Broker(Protocol):
         """Settle entries. Everything up to ``low`` is settled with them. Idempotent."""
         ...
 
+    async def refuse(self, claim: Claim, place: int, /) -> bool:
+        """Take back an entry whose delivery was refused, to be read again at another place. A broker that does not returns ``False``."""
+        del claim, place
+        return False
+
     async def bury(self, claim: Claim, place: int, event_id: str, letter: bytes, /, *, low: int) -> None:
         """Settle an entry as :meth:`settle`, and keep it as a dead letter, in one step. Repeated, it keeps one letter."""
         ...

@@ -95,6 +95,18 @@ def encode_entry(event: RecordedEvent, *, source: str) -> bytes:
         return encode_event(event)
 
 
+class _Subject(msgspec.Struct):
+    subject: str
+
+
+_subject_of = msgspec.json.Decoder(_Subject).decode
+
+
+def stream_of(data: bytes) -> str:
+    """Return the stream of an entry, or of a dead letter, as text. Both are made by this module."""
+    return _subject_of(data).subject if data.startswith(b"{") else _decoder.decode(data).stream
+
+
 def _event_of(data: bytes) -> RecordedEvent:
     return from_json(data) if data.startswith(b"{") else _decoder.decode(data).event()
 
@@ -257,10 +269,21 @@ class _Group:
         """Refuse a delivery: the event is delivered again, or becomes a dead letter."""
         if queued.deliveries >= self._max_deliveries:
             await self._bury(shard, queued, reason)
+        elif await self._taken_back(shard, queued):
+            shard.queue.settle(queued)
+            shard.settled((queued.number,))
         elif to_its_place:
             shard.queue.put_back(queued)
         else:
             shard.queue.put_behind(queued)
+
+    async def _taken_back(self, shard: _Shard, queued: QueuedEvent) -> bool:
+        """Return True if the broker took a refused event back. An event of a lost shard is not in its queue any more."""
+        try:
+            return await self._broker.refuse(shard.claim, queued.number)
+        except OwnershipLostError:
+            self._lose(shard)
+            return True
 
     async def leave(self) -> None:
         """Give up every shard, so that another process can own it at once."""
