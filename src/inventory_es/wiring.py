@@ -156,6 +156,13 @@ def _kafka_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
     return bus_at(url, clock)
 
 
+def _sqs_bus(url: str, clock: Clock) -> Callable[[], Awaitable[EventBus]]:
+    _check_extra("sqs", url, driver="botocore")
+    from inventory_es.adapters.sqs import bus_at  # noqa: PLC0415  # see above
+
+    return bus_at(url, clock)
+
+
 _CACHES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[Cache]]]] = {
     "memory": _memory_cache,
     "redis": _redis_cache,
@@ -170,6 +177,7 @@ _BUSES: Mapping[str, Callable[[str, Clock], Callable[[], Awaitable[EventBus]]]] 
     "nats": _nats_bus,
     "redis": _redis_bus,
     "rediss": _redis_bus,
+    "sqs": _sqs_bus,
 }
 CACHE_GROUP = "inventory_es.caches"
 BUS_GROUP = "inventory_es.event_buses"
@@ -207,8 +215,8 @@ def open_inventory(
         cache: a cache for answers of ``inventory.queries``: a URL such as ``memory:`` or ``redis://HOST:6379/0``, or a cache object, which
             the caller closes. A cache by URL is behind a circuit breaker. Needs ``read_models``.
         bus: receives the events while ``inventory.followers`` run: a URL such as ``file:DIR``, ``redis://HOST:6379/0``,
-            ``nats://HOST:4222``, ``amqp://HOST:5672`` or ``kafka://HOST:9092``, or a bus object, which the caller closes. Needs
-            ``read_models``.
+            ``nats://HOST:4222``, ``amqp://HOST:5672``, ``kafka://HOST:9092`` or ``sqs://REGION``, or a bus object, which the caller
+            closes. Needs ``read_models``.
         codec: encodes and decodes events; strict JSON of the closed registry by default.
         read_models: the store of the rows of ``inventory.queries``: ``memory:``, ``sqlite:FILE``, ``postgresql://USER@HOST/DATABASE``, or
             a read model object, which the caller closes. Without read models there are no queries.

@@ -157,7 +157,7 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         (
             "bus",
             "carrier-pigeon://u:s3cret@host",
-            "is no event bus: known are amqp:, amqps:, file:, kafka:, memory:, nats:, redis:, rediss: and objects",
+            "is no event bus: known are amqp:, amqps:, file:, kafka:, memory:, nats:, redis:, rediss:, sqs: and objects",
         ),
         ("bus", "kafka://u:s3cret@host?lease=0.1", "lease is 1 to 600 seconds"),
         ("bus", "kafka://u:s3cret@host?sharts=2", "unknown option 'sharts'"),
@@ -168,6 +168,8 @@ def test_what_keeps_no_snapshots_is_refused() -> None:
         ("bus", "nats://u:s3cret@host?sharts=2", "unknown option 'sharts'"),
         ("bus", "amqp://u:s3cret@host?heartbeat=0.5", "heartbeat is 1 to 600 whole seconds"),
         ("bus", "amqp://u:s3cret@host?lease=2", "unknown option 'lease'"),
+        ("bus", "sqs://AKIA:s3cret@eu-central-1", "leave them out, the driver finds them"),
+        ("bus", "sqs://eu-central-1?leese=2", "unknown option 'leese'"),
         ("bus", "memory:x", "'memory:'"),
     ],
 )
@@ -178,7 +180,14 @@ def test_a_wrong_url_of_a_cache_or_a_bus_is_told_the_right_one(name: str, url: s
 
 
 @pytest.mark.parametrize(
-    "extra,port,scheme", [("redis", "cache", "redis"), ("nats", "bus", "nats"), ("rabbitmq", "bus", "amqp"), ("kafka", "bus", "kafka")]
+    "extra,port,scheme",
+    [
+        ("redis", "cache", "redis"),
+        ("nats", "bus", "nats"),
+        ("rabbitmq", "bus", "amqp"),
+        ("kafka", "bus", "kafka"),
+        ("sqs", "bus", "sqs"),
+    ],
 )
 def test_a_missing_extra_names_its_install(extra: str, port: str, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inventory_es.wiring.find_spec", lambda _name: None)
