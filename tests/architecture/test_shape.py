@@ -46,6 +46,7 @@ BUDGETS: Mapping[str, int] = {
     "adapters/redis": 1_032,
     "adapters/serialization": 1_442,
     "adapters/sqlite": 2_760,
+    "adapters/sqs": 742,
     "application": 9_067,
     "application/processes": 1_215,
     "cli": 6_102,

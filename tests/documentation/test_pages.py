@@ -14,6 +14,7 @@ from tests.servers.nats import running_nats
 from tests.servers.nginx import NGINX
 from tests.servers.postgresql import server
 from tests.servers.rabbitmq import HAS_RABBITMQ, HOW_TO_GET_IT, own_prefix
+from tests.servers.sqs import running_sqs
 from tests.servers.valkey import DURABLE, running_valkey
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,8 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
             monkeypatch.setenv("RABBITMQ_URL", servers.enter_context(own_prefix()))
         if "KAFKA_URL" in text:
             monkeypatch.setenv("KAFKA_URL", f"{servers.enter_context(running_kafka()).url}?lease=6")
+        if "SQS_URL" in text:
+            monkeypatch.setenv("SQS_URL", servers.enter_context(running_sqs()).url)
         if "DATABASE_URL" in text:
             monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))
