@@ -527,7 +527,7 @@ def _name_of(place: SqsPlace) -> str:
 
 
 def _code_of(problem: Exception) -> str:
-    return str(getattr(problem, "response", {}).get("Error", {}).get("Code", ""))
+    return str((getattr(problem, "response", None) or {}).get("Error", {}).get("Code", ""))  # one without an answer has None
 
 
 def _reason_of(problem: Exception) -> str:
