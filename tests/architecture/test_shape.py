@@ -35,7 +35,7 @@ BARS: Mapping[str, int] = {
 """By figure, the most that it may be."""
 
 BUDGETS: Mapping[str, int] = {
-    ".": 1_227,
+    ".": 1_235,
     "adapters": 273,
     "adapters/file": 6_082,
     "adapters/kafka": 1_163,
@@ -52,7 +52,7 @@ BUDGETS: Mapping[str, int] = {
     "cli": 6_102,
     "domain": 2_866,
     "domain/processes": 2_031,
-    "ports": 5_029,
+    "ports": 5_179,
     "sync": 1_064,
     "telemetry": 835,
     "testing": 26_874,
