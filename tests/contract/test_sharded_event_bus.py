@@ -13,8 +13,8 @@ from anyio.lowlevel import checkpoint
 
 from inventory_es.ports import BusSubscription, RecordedEvent
 from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableError
-from inventory_es.ports.toolkit.broker import Claim, Entry
-from inventory_es.ports.toolkit.sharded_bus import ShardedBus, encode_event
+from inventory_es.ports.toolkit.broker import Claim, Entry, encode_letter
+from inventory_es.ports.toolkit.sharded_bus import ShardedBus
 from inventory_es.testing import EventBusContract, ManualClock, Site
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 from tests.contract.stores.memory_broker import BrokerState, GroupShard, MemoryBroker
@@ -378,7 +378,7 @@ async def take_all(deliveries: BusSubscription, count: int) -> list[RecordedEven
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xc1", b"no event", encode_event(EVENT).replace(b"contract-a", b"contract a"), encode_event(EVENT, since=None)]
+    "data", [b"", b"\xc1", b"no event", encode_letter(EVENT).replace(b"contract-a", b"contract a"), encode_letter(EVENT, since=None)]
 )
 def test_damaged_entries_and_letters_are_named(data: bytes, backend: str) -> None:
     state = BrokerState(shards=1)
@@ -388,7 +388,7 @@ def test_damaged_entries_and_letters_are_named(data: bytes, backend: str) -> Non
         state.dead["g"][0, 1] = ("id", data)
         with pytest.raises(CorruptStoreError, match="a dead letter of group 'g'"):
             await bus.dead_letters("g")
-        if data == encode_event(EVENT):
+        if data == encode_letter(EVENT):
             return  # an event, which has no time as a letter
         state.append(0, data)
         async with bus.subscribe("g") as deliveries:

@@ -20,8 +20,7 @@ from inventory_es.adapters.sqs.place import SqsPlace
 from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import BusSubscription, Delivery, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
-from inventory_es.ports.toolkit.broker import Claim, Entry, OwnershipLostError
-from inventory_es.ports.toolkit.sharded_bus import encode_entry
+from inventory_es.ports.toolkit.broker import Claim, Entry, OwnershipLostError, encode_entry
 from tests.integration.bus_events import events, take
 from tests.servers.sqs import Server, running_sqs
 

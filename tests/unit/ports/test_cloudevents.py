@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from inventory_es import StreamId
 from inventory_es.ports import RecordedEvent
+from inventory_es.ports.toolkit.broker import encode_entry
 from inventory_es.ports.toolkit.cloudevents import STRUCTURED_TYPE, from_headers, from_json, schema_uri, to_headers, to_json
-from inventory_es.ports.toolkit.sharded_bus import encode_entry
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 METADATA = {"command_id": "c1", "correlation_id": "order-7", "causation_id": "c0", "traceparent": TRACE, "tracestate": "a=1,b=2"}

@@ -31,8 +31,8 @@ import attrs
 from inventory_es.adapters.sqs.place import SqsPlace
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, check_wanted
-from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError
-from inventory_es.ports.toolkit.sharded_bus import ShardedBus, stream_of
+from inventory_es.ports.toolkit.broker import Broker, Claim, Entry, OwnershipLostError, stream_of
+from inventory_es.ports.toolkit.sharded_bus import ShardedBus
 
 T = TypeVar("T")
 

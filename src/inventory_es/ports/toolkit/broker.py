@@ -1,9 +1,20 @@
-"""The port of a broker: logs of shards, exclusive ownership, and dead letters. :class:`ShardedBus` makes an event bus of it."""
+"""The port of a broker: logs of shards, exclusive ownership, and dead letters. :class:`ShardedBus` makes an event bus of it.
+
+The form of what the logs hold is here too.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 import attrs
+import msgspec
+
+from inventory_es.domain.stream_id import StreamId
+from inventory_es.ports.event_bus import DeadLetter
+from inventory_es.ports.records import RecordedEvent
+from inventory_es.ports.toolkit.cloudevents import from_json, to_json
 
 
 class OwnershipLostError(Exception):
@@ -140,3 +151,88 @@ class CountsAhead(Protocol):
     async def settle_and_record(self, claim: Claim, places: Collection[int], /, *, low: int, place: int, deliveries: int) -> None:
         """Settle entries as :meth:`Broker.settle`, and keep the deliveries of ``place`` as :meth:`Broker.record`, in one step."""
         ...
+
+
+class _StoredEvent(msgspec.Struct, frozen=True, array_like=True):
+    """The form of a dead letter: MessagePack of its fields. Also that of an event in a log before events were CloudEvents."""
+
+    stream: str
+    version: int
+    position: int
+    event_id: UUID
+    event_type: str
+    schema_version: int
+    recorded_at: str
+    data: bytes
+    metadata: bytes
+    reason: str = ""
+    deliveries: int = 0
+    since: str = ""
+
+    def event(self) -> RecordedEvent:
+        return RecordedEvent(
+            StreamId.parse(self.stream),
+            self.version,
+            self.position,
+            self.event_id,
+            self.event_type,
+            self.schema_version,
+            datetime.fromisoformat(self.recorded_at),
+            self.data,
+            self.metadata,
+        )
+
+    def letter(self) -> DeadLetter:
+        return DeadLetter(self.event(), self.reason, self.deliveries, datetime.fromisoformat(self.since))
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(_StoredEvent)
+
+
+def encode_letter(event: RecordedEvent, *, reason: str = "", deliveries: int = 0, since: datetime | None = None) -> bytes:
+    """Return the stored form of an event, or of a dead letter."""
+    time = "" if since is None else since.isoformat()
+    of_event = (event.event_id, event.event_type, event.schema_version, event.recorded_at.isoformat(), event.data, event.metadata)
+    return _encode(_StoredEvent(event.stream.text, event.version, event.position, *of_event, reason, deliveries, time))
+
+
+def encode_entry(event: RecordedEvent, *, source: str) -> bytes:
+    """Return the form of an event in a log: a CloudEvent in structured mode, for consumers of other makers too.
+
+    An event whose data or metadata is not one JSON object has the form of a dead letter.
+    """
+    try:
+        return to_json(event, source=source)
+    except ValueError:
+        return encode_letter(event)
+
+
+class _Subject(msgspec.Struct):
+    subject: str
+
+
+_subject_of = msgspec.json.Decoder(_Subject).decode
+
+
+def stream_of(data: bytes) -> str:
+    """Return the stream of an entry, or of a dead letter, as text. Both are made by this module."""
+    return _subject_of(data).subject if data.startswith(b"{") else _decoder.decode(data).stream
+
+
+def decode_entry(data: bytes) -> RecordedEvent:
+    """Return the event of an entry, or of a dead letter that waits again.
+
+    Raises:
+        msgspec.MsgspecError, ValueError: it is no event.
+    """
+    return from_json(data) if data.startswith(b"{") else _decoder.decode(data).event()
+
+
+def decode_letter(data: bytes) -> DeadLetter:
+    """Return a dead letter.
+
+    Raises:
+        msgspec.MsgspecError, ValueError: it is none.
+    """
+    return _decoder.decode(data).letter()

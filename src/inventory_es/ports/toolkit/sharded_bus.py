@@ -12,7 +12,6 @@ becomes a dead letter that no consumer has seen.
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from hashlib import blake2b
 from typing import Literal, Self, TypeVar
 from uuid import UUID
@@ -27,8 +26,17 @@ from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableErro
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
-from inventory_es.ports.toolkit.cloudevents import from_json, to_json
+from inventory_es.ports.toolkit.broker import (
+    Broker,
+    Claim,
+    CountsAhead,
+    Entry,
+    OwnershipLostError,
+    decode_entry,
+    decode_letter,
+    encode_entry,
+    encode_letter,
+)
 from inventory_es.ports.toolkit.delivery_rules import DeliveryQueue, GroupFilter, QueuedDelivery, QueuedEvent, check_events, check_group
 
 T = TypeVar("T")
@@ -38,81 +46,6 @@ _AHEAD = 100
 _COUNTS = 0.05
 """Seconds within which a delivery that was recorded ahead needs no record of its own, which would notice that the shard is lost."""
 NO_BOUND = sys.maxsize
-
-
-class _StoredEvent(msgspec.Struct, frozen=True, array_like=True):
-    """The form of a dead letter: MessagePack of its fields. Also that of an event in a log before events were CloudEvents."""
-
-    stream: str
-    version: int
-    position: int
-    event_id: UUID
-    event_type: str
-    schema_version: int
-    recorded_at: str
-    data: bytes
-    metadata: bytes
-    reason: str = ""
-    deliveries: int = 0
-    since: str = ""
-
-    def event(self) -> RecordedEvent:
-        return RecordedEvent(
-            StreamId.parse(self.stream),
-            self.version,
-            self.position,
-            self.event_id,
-            self.event_type,
-            self.schema_version,
-            datetime.fromisoformat(self.recorded_at),
-            self.data,
-            self.metadata,
-        )
-
-    def letter(self) -> DeadLetter:
-        return DeadLetter(self.event(), self.reason, self.deliveries, datetime.fromisoformat(self.since))
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(_StoredEvent)
-
-
-def encode_event(event: RecordedEvent, *, reason: str = "", deliveries: int = 0, since: datetime | None = None) -> bytes:
-    """Return the stored form of an event, or of a dead letter."""
-    time = "" if since is None else since.isoformat()
-    of_event = (event.event_id, event.event_type, event.schema_version, event.recorded_at.isoformat(), event.data, event.metadata)
-    return _encode(_StoredEvent(event.stream.text, event.version, event.position, *of_event, reason, deliveries, time))
-
-
-def encode_entry(event: RecordedEvent, *, source: str) -> bytes:
-    """Return the form of an event in a log: a CloudEvent in structured mode, for consumers of other makers too.
-
-    An event whose data or metadata is not one JSON object has the form of a dead letter.
-    """
-    try:
-        return to_json(event, source=source)
-    except ValueError:
-        return encode_event(event)
-
-
-class _Subject(msgspec.Struct):
-    subject: str
-
-
-_subject_of = msgspec.json.Decoder(_Subject).decode
-
-
-def stream_of(data: bytes) -> str:
-    """Return the stream of an entry, or of a dead letter, as text. Both are made by this module."""
-    return _subject_of(data).subject if data.startswith(b"{") else _decoder.decode(data).stream
-
-
-def _event_of(data: bytes) -> RecordedEvent:
-    return from_json(data) if data.startswith(b"{") else _decoder.decode(data).event()
-
-
-def _letter_of(data: bytes) -> DeadLetter:
-    return _decoder.decode(data).letter()
 
 
 def _decoded(data: bytes, make: Callable[[bytes], T], store: str, place: str) -> T:
@@ -340,11 +273,11 @@ class _Group:
                     shard.queue.offer(QueuedEvent(event, shard.claim.deliveries.get(entry.place, 0), entry.place))
 
     def _event_of(self, entry: Entry, shard: _Shard) -> RecordedEvent:
-        return _decoded(entry.data, _event_of, self._broker.name, f"entry {entry.place} of shard {shard.claim.shard}")
+        return _decoded(entry.data, decode_entry, self._broker.name, f"entry {entry.place} of shard {shard.claim.shard}")
 
     async def _bury(self, shard: _Shard, queued: QueuedEvent, reason: str) -> bool:
         """Make an event that a consumer has a dead letter. Return False if the shard is lost."""
-        letter = encode_event(queued.event, reason=reason, deliveries=queued.deliveries, since=self._clock.now())
+        letter = encode_letter(queued.event, reason=reason, deliveries=queued.deliveries, since=self._clock.now())
         low = shard.low_without((queued.number,))
         if not await self._holds(shard, self._broker.bury(shard.claim, queued.number, str(queued.event.event_id), letter, low=low)):
             return False
@@ -587,7 +520,7 @@ class ShardedBus(EventBus):
         check_page(limit=limit)
         self._check_open()
         letters = await self._broker.dead_letters(group, limit=limit)
-        return [_decoded(one, _letter_of, self._broker.name, f"a dead letter of group {group!r}") for one in letters]
+        return [_decoded(one, decode_letter, self._broker.name, f"a dead letter of group {group!r}") for one in letters]
 
     async def redeliver(self, group: str, event_ids: Collection[UUID], /) -> int:
         """Deliver dead letters again, with fresh attempts; return how many there were. Any process may have the group's consumers."""
