@@ -7,7 +7,7 @@ Of two wishes for one letter, the log's first one counts.
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import attrs
 import msgspec
@@ -38,7 +38,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     letter: bytes = b""
 
 
-encode = msgspec.msgpack.Encoder().encode
+encode: Callable[[Record], bytes] = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Record).decode
 
 
