@@ -20,6 +20,11 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the deep run: what is dealt out over the event loops and the schedules otherwise is tried on each of them."""
+    parser.addoption("--deep", action="store_true", help="run the contracts of servers and threads on every event loop and schedule")
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """The event loop to hand to ``anyio.run``: each test that asks for it runs on both."""

@@ -10,6 +10,14 @@ from inventory_es.testing.contracts.core.contract import Contract
 from inventory_es.testing.contracts.core.runner import run_case
 from inventory_es.testing.promise import BrokenPromiseError, promise_of
 from tests.contract.promises import observation
+from tests.contract.share import ShareOfRuns
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tell a case that it is to have all its runs."""
+    contract = getattr(item, "instance", None)
+    if isinstance(contract, ShareOfRuns):
+        contract.is_deep = item.config.getoption("deep")
 
 
 @pytest.hookimpl(wrapper=True)

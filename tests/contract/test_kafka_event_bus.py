@@ -1,6 +1,6 @@
 """The event bus on Kafka under the contract of its port."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 
 from inventory_es.adapters.kafka import KafkaEventBus, broker, open_kafka_event_bus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.kafka import Server, own_kafka, url_of
 
 
@@ -27,8 +28,7 @@ class ReadyProducers:
         return found
 
 
-class TestKafkaEventBus(EventBusContract):
-    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
+class TestKafkaEventBus(ShareOfRuns, EventBusContract):
     server: ClassVar[Server]
 
     @classmethod

@@ -1,7 +1,7 @@
 """The event bus on NATS JetStream under the contract of its port."""
 
 from base64 import b64decode
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar
 
@@ -9,11 +9,11 @@ from msgspec.msgpack import decode
 
 from inventory_es.adapters.nats import NatsEventBus, open_nats_event_bus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.nats import Server, ask, own_nats, url_of
 
 
-class TestNatsEventBus(EventBusContract):
-    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
+class TestNatsEventBus(ShareOfRuns, EventBusContract):
     server: ClassVar[Server]
 
     @classmethod

@@ -11,6 +11,7 @@ from inventory_es.adapters.postgresql import PostgresqlEventStore, open_postgres
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing import EventStoreContract, Site
 from inventory_es.testing.contracts.event_store.harness import Interference
+from tests.contract.share import ShareOfRuns
 from tests.servers.postgresql import drop_schema, own_server, rename_schema, url_of
 from tests.servers.proxy import Proxy
 
@@ -21,7 +22,7 @@ _WITHOUT_AN_ANSWER = ("es_82_", "es_83_")
 """Those whose cases wait until no answer comes any more."""
 
 
-class TestPostgresqlEventStore(EventStoreContract):
+class TestPostgresqlEventStore(ShareOfRuns, EventStoreContract):
     proxy: ClassVar[Proxy]
 
     @classmethod

@@ -8,10 +8,11 @@ from psycopg import connect, sql
 from inventory_es.adapters.postgresql import open_postgresql_event_store, open_postgresql_read_model
 from inventory_es.ports import ReadModel, SnapshotStore
 from inventory_es.testing import ReadModelContract, Site, SnapshotStoreContract
+from tests.contract.share import ShareOfRuns
 from tests.servers.postgresql import Server, drop_schema, own_server, url_of
 
 
-class TestPostgresqlReadModel(ReadModelContract):
+class TestPostgresqlReadModel(ShareOfRuns, ReadModelContract):
     is_durable = True
     multi_process = True
     survives_fork = True
@@ -34,7 +35,7 @@ class TestPostgresqlReadModel(ReadModelContract):
         drop_schema(site.name)
 
 
-class TestPostgresqlSnapshotStore(SnapshotStoreContract):
+class TestPostgresqlSnapshotStore(ShareOfRuns, SnapshotStoreContract):
     is_durable = True
     multi_process = True
     survives_fork = True

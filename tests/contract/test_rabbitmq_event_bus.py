@@ -1,18 +1,17 @@
 """The event bus on RabbitMQ under the contract of its port."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar
 
 from inventory_es.adapters.rabbitmq import RabbitEventBus, open_rabbitmq_event_bus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.rabbitmq import Server, needs_rabbitmq, own_rabbitmq, url_of
 
 
 @needs_rabbitmq
-class TestRabbitEventBus(EventBusContract):
-    backends: Sequence[str] = ("trio",)  # the driver has a loop of its own, and the integration tests run on both
-    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
+class TestRabbitEventBus(ShareOfRuns, EventBusContract):
     server: ClassVar[Server]
 
     @classmethod

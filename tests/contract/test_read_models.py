@@ -15,6 +15,7 @@ from inventory_es.ports.toolkit.row_rules import check_select, table_of
 from inventory_es.testing import ReadModelContract, Site
 from tests.contract.mutants.mutant import ReadModelMutants
 from tests.contract.mutants.row_mutants import ReadModelsOfOneSite
+from tests.contract.share import ShareOfRuns
 from tests.contract.stores.plain_read_model import Built, Disk, PlainReadModel
 
 
@@ -24,7 +25,7 @@ class TestMemoryReadModel(ReadModelContract):
         yield MemoryReadModel()
 
 
-class TestSqliteReadModel(ReadModelContract):
+class TestSqliteReadModel(ShareOfRuns, ReadModelContract):
     is_durable = True
     multi_process = True
     survives_fork = True

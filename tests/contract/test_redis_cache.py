@@ -1,6 +1,6 @@
 """The cache on Valkey under the contract of its port."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -9,11 +9,11 @@ import redis
 
 from inventory_es.adapters.redis import RedisCache, open_redis_cache
 from inventory_es.testing import CacheContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.valkey import Server, own_valkey, url_of
 
 
-class TestRedisCache(CacheContract):
-    seeds: Sequence[int] | None = (0,)  # each run has hundreds of round trips
+class TestRedisCache(ShareOfRuns, CacheContract):
     is_durable = True
     multi_process = True
     survives_fork = True

@@ -1,6 +1,6 @@
 """The event bus on Valkey under the contract of its port."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar
 
@@ -8,11 +8,11 @@ import redis
 
 from inventory_es.adapters.redis import RedisEventBus, open_redis_event_bus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.valkey import DURABLE, Server, own_valkey, url_of
 
 
-class TestRedisEventBus(EventBusContract):
-    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
+class TestRedisEventBus(ShareOfRuns, EventBusContract):
     server: ClassVar[Server]
 
     @classmethod

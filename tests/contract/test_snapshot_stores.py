@@ -10,6 +10,7 @@ from inventory_es.ports import Snapshot, SnapshotStore
 from inventory_es.ports.errors import StoreClosedError
 from inventory_es.testing import Site, SnapshotStoreContract
 from tests.contract.mutants.mutant import SnapshotMutants
+from tests.contract.share import ShareOfRuns
 from tests.contract.stores.plain_snapshots import PlainSnapshots
 
 
@@ -19,7 +20,7 @@ class TestMemorySnapshotStore(SnapshotStoreContract):
         yield MemorySnapshotStore()
 
 
-class TestSqliteSnapshotStore(SnapshotStoreContract):
+class TestSqliteSnapshotStore(ShareOfRuns, SnapshotStoreContract):
     is_durable = True
     multi_process = True
     survives_fork = True

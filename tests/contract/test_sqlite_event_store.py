@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from inventory_es.adapters.sqlite import SqliteEventStore, open_sqlite_event_store
 from inventory_es.testing import EventStoreContract, Site
+from tests.contract.share import ShareOfRuns
 
 
-class TestSqliteEventStore(EventStoreContract):
+class TestSqliteEventStore(ShareOfRuns, EventStoreContract):
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[SqliteEventStore]:
         async with open_sqlite_event_store(site.path / "stock.db") as store:

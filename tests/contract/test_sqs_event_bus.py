@@ -1,20 +1,17 @@
 """The event bus on SQS under the contract of its port."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar
 
 from inventory_es.adapters.sqs import SqsEventBus, open_sqs_event_bus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 from tests.servers.sqs import Server, own_sqs, url_of
 
 
-class TestSqsEventBus(EventBusContract):
-    backends: Sequence[str] = (
-        "asyncio",
-    )  # each request costs the server's process 5 ms, and a case has hundreds; the bus is that of others
-    seeds: Sequence[int] | None = (0,)  # the plain schedule: the others are run over a broker in memory
-    patience: float = 90.0  # as above
+class TestSqsEventBus(ShareOfRuns, EventBusContract):
+    patience: float = 90.0  # each request costs the server's process 5 ms, and a case has hundreds
     server: ClassVar[Server]
 
     @classmethod

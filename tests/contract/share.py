@@ -1,0 +1,26 @@
+"""The share of a contract's runs that every change is tested by, where a run is expensive. ``pytest --deep`` has them all."""
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+from inventory_es.testing.contracts.core.contract import Contract
+from inventory_es.testing.promise import CaseBody, Promise
+
+
+class ShareOfRuns(Contract):
+    """A contract whose cases take turns: each runs on one of the event loops, under the plain schedule.
+
+    For adapters that work in threads or on a server: the loops and the schedules are tried in full on the adapters that run on a loop.
+    """
+
+    is_deep = False
+    """True to run every case on every event loop and under every schedule: the option ``--deep``."""
+
+    def run_case(self, promise: Promise, body: CaseBody) -> None:
+        if not self.is_deep:
+            case: Any = body
+            loops: Sequence[str] = self.backends
+            self.backends = (loops[crc32(case.__name__.encode()) % len(loops)],)
+            self.seeds = (0,)
+        super().run_case(promise, body)
