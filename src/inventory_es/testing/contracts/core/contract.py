@@ -40,7 +40,8 @@ class Run:
     Attributes:
         adapter: the name of the adapter, and its declarations beyond the defaults, for the report.
         declared: all declarations of the adapter, by name.
-        opened: the adapter itself, without its wrappers; ``None`` before it was opened.
+        opened: the class of the adapter, without its wrappers; ``None`` before it was opened. The adapter itself is not kept: test runners
+            keep each case until all have ended, and with it threads and connections.
     """
 
     contract: "Contract"
@@ -52,7 +53,7 @@ class Run:
     schedule: Schedule
     adapter: str = "not opened"
     declared: Mapping[str, object] = {}
-    opened: object = None
+    opened: type | None = None
 
     def note_opened(self, adapter: object, declared: Mapping[str, object], beyond: str) -> None:
         """Note for the report which adapter was opened, without its wrappers.
@@ -62,7 +63,7 @@ class Run:
             declared: all its declarations, by name.
             beyond: its declarations beyond the defaults, as a text.
         """
-        self.opened = unwrapped(adapter)
+        self.opened = type(unwrapped(adapter))
         self.adapter = f"{adapter_name(adapter)} (declared: {beyond})"
         self.declared = declared
 
@@ -242,7 +243,7 @@ class Contract:
 
     def _modules(self, run: Run) -> set[str]:
         """Return the modules whose code is the adapter's, or that of the author who opens it."""
-        return {self.module} if run.opened is None else {self.module, type(run.opened).__module__}
+        return {self.module} if run.opened is None else {self.module, run.opened.__module__}
 
 
 def _single_leaf(error: BaseException) -> BaseException:

@@ -152,7 +152,7 @@ def _summary(promises: Sequence[_Kept]) -> Iterator[str]:
 
 
 def _facts(contract: Contract, run: Run | None, results: Sequence[Result], at: datetime) -> Iterator[str]:
-    opened = type(run.opened) if run is not None and run.opened is not None else None
+    opened = run.opened if run is not None else None
     facts = {
         "Adapter": f"{opened.__module__}.{opened.__qualname__}" if opened is not None else "not opened",
         "Version": (_version_of(opened.__module__) if opened is not None else None) or "not told",
