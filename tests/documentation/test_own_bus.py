@@ -7,11 +7,12 @@ from pathlib import Path
 from docs.examples.shop_bus import ShopBus
 from inventory_es.ports import EventBus
 from inventory_es.testing import EventBusContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-class TestShopBus(EventBusContract):
+class TestShopBus(ShareOfRuns, EventBusContract):
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[EventBus]:
         bus = ShopBus(site.path / "bus.db", clock=ManualClock(), max_pending=16)

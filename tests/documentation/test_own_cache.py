@@ -8,11 +8,12 @@ from pathlib import Path
 from docs.examples.shop_cache import ShopCache
 from inventory_es.ports import Cache
 from inventory_es.testing import CacheContract, ManualClock, Site
+from tests.contract.share import ShareOfRuns
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-class TestShopCache(CacheContract):
+class TestShopCache(ShareOfRuns, CacheContract):
     capacity: int | None = 4
     is_durable = True
 

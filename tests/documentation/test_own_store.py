@@ -8,11 +8,12 @@ from docs.examples.shop_store import ShopStore
 from inventory_es.adapters.threads import in_threads
 from inventory_es.ports import EventStore
 from inventory_es.testing import EventStoreContract, Site
+from tests.contract.share import ShareOfRuns
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-class TestShopStore(EventStoreContract):
+class TestShopStore(ShareOfRuns, EventStoreContract):
     @asynccontextmanager
     async def open_store(self, site: Site) -> AsyncIterator[EventStore]:
         store = in_threads(ShopStore(site.path / "shop.db"))

@@ -195,6 +195,7 @@ def test_a_case_that_has_ended_keeps_nothing_of_the_adapter() -> None:
     gc.collect()
     assert contract.last_run is not None
     assert contract.last_run.opened is MemoryEventStore
+    assert contract.last_run.history.entries == []
     assert [store() for store in opened] == [None] * len(opened) != []
 
 

@@ -211,6 +211,8 @@ class Contract:
                 mismatch = leaf if isinstance(leaf, MismatchError) else _unexpected(leaf)
                 raised = mismatch.__cause__ if mismatch is leaf else leaf
                 raise BrokenPromiseError(promise, self._report(run, mismatch, raised)) from (None if mismatch is leaf else error)
+            finally:
+                run.history = History()  # its answers hold every event of the case
 
     async def _play(self, body: CaseBody, run: Run) -> None:
         with anyio.move_on_after(self.patience) as scope:
