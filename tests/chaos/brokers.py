@@ -8,14 +8,14 @@ letters are those that the campaign made.
 
 import argparse
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ STREAMS = ("a", "b", "c")
 BATCH = 4
 LEASE = 0.5
 POISON = "poison"
+PARTED = "connections cut or frozen"
 RETENTION = "group away for longer than the retention"
-_BACKLOG = 200
+_BACKLOG = 60
 _PATIENCE = 60.0
 
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[valkey.Server]]] = {
@@ -81,6 +82,7 @@ class Account:
     is_ending: anyio.Event = attrs.field(factory=anyio.Event)
     is_over: anyio.Event = attrs.field(factory=anyio.Event)
     _handled: list[tuple[str, int]] = attrs.field(factory=list)
+    _distinct: set[tuple[str, int]] = attrs.field(factory=set)
     _read: int = 0
 
     @property
@@ -97,8 +99,14 @@ class Account:
         self._read += len(lines)
         for name, version, process in map(str.split, lines.splitlines()):
             self._handled.append((name, int(version)))
+            self._distinct.add((name, int(version)))
             self.owner = int(process)
         return self._handled
+
+    def backlog(self) -> int:
+        """Return the number of acknowledged events that the group has not handled."""
+        self.handled()
+        return self.acknowledged - len(self._distinct)
 
     async def wait_for(self, batches: int) -> None:
         """Wait until so many more batches are acknowledged."""
@@ -117,13 +125,11 @@ class Account:
 
     def count_repeated(self) -> int:
         """Return the number of events that were handled again."""
-        handled = self.handled()
-        return len(handled) - len(set(handled))
+        return len(self.handled()) - len(self._distinct)
 
     async def wait_until_all_is_handled(self) -> None:
         """Wait until the group has handled every acknowledged event."""
-        wanted = {(name, event.version) for name, sent in self.published.items() for event in sent}
-        await until(lambda: wanted <= set(self.handled()), "acknowledged events never come to the group")
+        await until(lambda: self.backlog() <= 0, "acknowledged events never come to the group")
 
     def check(self) -> None:
         """Compare what was handled with what was acknowledged."""
@@ -150,7 +156,7 @@ async def until(is_so: Callable[[], bool], problem: str) -> None:
 async def publish(bus: EventBus, account: Account) -> None:
     """Publish batch after batch, each again until it is acknowledged, and slowly while the group has a long backlog."""
     while not account.is_ending.is_set():
-        if account.acknowledged - len(account.handled()) > _BACKLOG:
+        if account.backlog() > _BACKLOG:
             await anyio.sleep(0.3)
         for name, sent in account.published.items():
             batch = events(name, BATCH, first=len(sent) + 1)
@@ -181,30 +187,33 @@ class Consumers:
     """
 
     def __init__(self, url: str, account: Account) -> None:
+        self._url = url
         self._account = account
-        self._command = [sys.executable, "-m", "tests.chaos.brokers", "--consume", url, str(account.handled_in)]
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["__main__", __name__])  # imported once, not by each process
         self.running = [self._start(), self._start()]
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command)
+    def _start(self) -> BaseProcess:
+        process = self._context.Process(target=consume_until_killed, args=(self._url, str(self._account.handled_in)), daemon=True)
+        process.start()
+        return process
 
     def kill(self) -> None:
         """Let a process that handles events die when it has handled its next one, and start another one."""
         process = self._owner()
-        process.send_signal(signal.SIGUSR2)
-        process.wait(_PATIENCE)
+        _send(process, signal.SIGUSR2)
+        process.join(_PATIENCE)
+        assert process.exitcode == -signal.SIGKILL, "the process has handled no event since"
         self.running.remove(process)
         self.running.append(self._start())
 
-    def stop(self) -> subprocess.Popen[bytes]:
-        """Let a process that handles events stop when it has handled its next one, and return it."""
+    def stop(self) -> Callable[[], None]:
+        """Let a process that handles events stop when it has handled its next one; return a call that lets it go on."""
         process = self._owner()
-        process.send_signal(signal.SIGUSR1)
-        _, status = os.waitpid(process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status), "the process has ended"
-        return process
+        _send(process, signal.SIGUSR1)
+        return partial(_send, process, signal.SIGCONT)
 
-    def _owner(self) -> subprocess.Popen[bytes]:
+    def _owner(self) -> BaseProcess:
         self._account.handled()
         return next(process for process in self.running if process.pid == self._account.owner)
 
@@ -212,13 +221,23 @@ class Consumers:
         """Kill them all."""
         for process in self.running:
             process.kill()
-            process.wait()
+            process.join()
+
+
+def _send(process: BaseProcess, number: signal.Signals) -> None:
+    assert process.pid is not None, "it was started"
+    os.kill(process.pid, number)
 
 
 FATES: Mapping[signal.Signals, signal.Signals] = {signal.SIGUSR1: signal.SIGSTOP, signal.SIGUSR2: signal.SIGKILL}
 """By signal to a process of the group, the one that it sends to itself between handling and acknowledging its next event."""
 
 fates: list[signal.Signals] = []
+
+
+def consume_until_killed(url: str, handled_in: str) -> None:
+    """Handle the group's events in this process."""
+    anyio.run(consume, url, handled_in)
 
 
 async def consume(url: str, handled_in: str) -> None:
@@ -322,9 +341,9 @@ async def stop_an_owner(server: valkey.Server, rounds: int) -> Account:
     """Stop a process that has handled an event, until the other has taken over its shards. Then it goes on, and acknowledges in vain."""
     async with under_load(server.url) as trial:
         for _ in range(rounds):
-            stopped = await anyio.to_thread.run_sync(trial.consumers.stop)
+            go_on = trial.consumers.stop()
             await trial.account.wait_for_a_repeated_one()
-            stopped.send_signal(signal.SIGCONT)
+            go_on()
             await trial.go_on()
     return trial.account
 
@@ -382,7 +401,7 @@ CAMPAIGNS: Mapping[str, Callable[[valkey.Server, int], Awaitable[Account]]] = {
     "kill -9 of the broker": kill_the_broker,
     "kill -9 of a consumer": kill_a_consumer,
     "owner stopped for longer than its lease": stop_an_owner,
-    "connections cut or frozen": part_from_the_broker,
+    PARTED: part_from_the_broker,
     "poison event": publish_poison,
     RETENTION: stay_away,
 }
@@ -404,10 +423,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Break the buses on servers under load.")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", choices=SERVERS, help="one broker")
-    parser.add_argument("--consume", nargs=2, metavar=("URL", "FILE"))
     given = parser.parse_args()
-    if given.consume:
-        anyio.run(consume, *given.consume)
     for broker in [given.only] if given.only else SERVERS:
         for campaign in campaigns_on(broker):
             print(
