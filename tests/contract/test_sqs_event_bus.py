@@ -22,5 +22,5 @@ class TestSqsEventBus(ShareOfRuns, EventBusContract):
 
     @asynccontextmanager
     async def open_bus(self, site: Site) -> AsyncIterator[SqsEventBus]:
-        async with open_sqs_event_bus(f"{url_of(site.name.replace('-', '_'))}&poll=0.3", clock=ManualClock(), window=8) as bus:
+        async with open_sqs_event_bus(f"{url_of(site.name.replace('-', '_'))}&poll=1", clock=ManualClock(), window=8) as bus:
             yield bus

@@ -1,11 +1,15 @@
 """Events for a bus, and a consumer of them."""
 
 import anyio
+import pytest
 
 from inventory_es.ports import BusSubscription, RecordedEvent
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
 
 LABELS = EventLabels()
+
+on_one_loop = pytest.mark.parametrize("backend", ["trio"])
+"""A mark of tests that wait for a server. The drivers have threads or a loop of their own, and every other test runs on both loops."""
 
 
 def events(stream: str, count: int, *, first: int = 1, data: bytes = b"") -> list[RecordedEvent]:

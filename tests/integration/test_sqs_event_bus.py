@@ -1,7 +1,7 @@
 """The event bus on SQS in trouble: expired handles, dead processes, refused sends, foreign settings, frozen and absent servers."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,15 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import BusSubscription, Delivery, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import Claim, Entry, OwnershipLostError, encode_entry
-from tests.integration.bus_events import events, take
-from tests.servers.sqs import Server, running_sqs
+from tests.integration.bus_events import events, on_one_loop, take
+from tests.servers.sqs import Server, shared_sqs
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_sqs() as found:
-        yield found
+@pytest.fixture
+def server() -> Server:
+    return shared_sqs()
 
 
 @pytest.fixture
@@ -45,8 +44,8 @@ async def bus_on(url: str, options: str = "poll=0.05", **settings: Any) -> Async
 
 
 @asynccontextmanager
-async def broker_on(url: str, *, lease: int = 30) -> AsyncIterator[SqsBroker]:
-    broker = opened(SqsPlace.parse(url, timeout=5, lease=lease, poll=0.05))
+async def broker_on(url: str, *, lease: int = 30, poll: float = 0.05) -> AsyncIterator[SqsBroker]:
+    broker = opened(SqsPlace.parse(url, timeout=5, lease=lease, poll=poll))
     try:
         yield broker
     finally:
@@ -82,6 +81,7 @@ def queue(url: str, kind: str) -> str:
     return f"{url.partition('prefix=')[2]}-{kind}-g.fifo"
 
 
+@on_one_loop
 def test_a_deletion_with_an_expired_handle_settles_nothing(url: str, backend: str) -> None:
     """Renewals end, as they do while a process is stopped. Another process gets the event; the first one can't settle it any more."""
 
@@ -133,6 +133,7 @@ def test_a_handle_that_the_service_refuses_loses_the_shard(url: str, backend: st
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_a_living_process_keeps_its_event_and_a_late_answer_changes_nothing(url: str, server: Server, backend: str) -> None:
     """The server is stopped for longer than the lease. Then the event is with another process, and only its answer counts."""
     published = events("a", 2)
@@ -178,6 +179,7 @@ anyio.run(main)
 """
 
 
+@on_one_loop
 def test_a_process_that_dies_spends_a_delivery_of_its_event_alone(url: str, backend: str) -> None:
     published = [*events("a", 3), *events("b", 2)]
 
@@ -247,6 +249,7 @@ def refused(_call: Any) -> Any:
 
 
 @pytest.mark.parametrize("failing_call", [1, 2, 3, 4])
+@on_one_loop
 def test_a_publish_that_fails_in_the_middle_is_repeated_whole(failing_call: int, url: str, backend: str) -> None:
     """Of two groups, and two events of a stream, any send may fail. After the repeat each group has all, and the last copies in order."""
     published = events("a", 2)
@@ -281,6 +284,31 @@ def test_an_acknowledgement_that_was_refused_in_part_is_no_acknowledgement(url: 
                 await delivery.ack()
             await delivery.ack()
             assert broker._client.calls == 2
+
+    anyio.run(play, backend=backend)
+
+
+def test_an_answer_of_one_group_lets_no_other_group_ask_again(url: str, backend: str) -> None:
+    """A group that was told that nothing is there asks again after a publication, or later. Each request costs time and money."""
+
+    async def play() -> None:
+        async with broker_on(url, poll=60) as broker:
+            await broker.join("g")
+            await broker.join("h")
+            await broker.publish({0: [encode_entry(events("a", 1)[0], source="s")]})
+            claim, entry = await the_entry(broker)
+            others = await broker.claim("h", range(broker.shards))
+            wanted = [(other, 0, 10) for other in others]
+            (of_others,) = [found for found in await broker.read(wanted) if found]
+            owner = next(other for other in others if other.shard == claim.shard)
+            await broker.settle(owner, [of_others[0].place], low=0)
+            client = broker._client = Failing(broker._client, "receive_message", {})
+            assert not any(await broker.read(wanted))
+            await broker.settle(claim, [entry.place], low=0)
+            assert not any(await broker.read(wanted))
+            assert client.calls == 1
+            await broker.publish({0: [encode_entry(events("a", 2)[1], source="s")]})
+            assert any(await broker.read(wanted))
 
     anyio.run(play, backend=backend)
 
@@ -340,6 +368,7 @@ def test_a_queue_whose_owner_has_changed_it_is_used(url: str, backend: str) -> N
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_dead_letters_that_somebody_else_reads_are_not_left_out(url: str, backend: str) -> None:
     """Letters in flight elsewhere can't be listed. The answer is then an error, and never a part of the letters."""
 
@@ -362,6 +391,7 @@ def test_dead_letters_that_somebody_else_reads_are_not_left_out(url: str, backen
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_every_call_on_a_frozen_server_ends(url: str, server: Server, backend: str) -> None:
     async def play() -> None:
         async with bus_on(url, "poll=0.05&timeout=0.3") as bus, bus.subscribe("g") as deliveries:

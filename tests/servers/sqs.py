@@ -3,6 +3,7 @@
 It takes any credentials. Its queues are in its memory, so a stop loses them. Unlike the service, it deletes by a handle that has expired.
 """
 
+import atexit
 import os
 import shutil
 import socket
@@ -10,13 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from tests.servers import valkey
 
 _PROGRAM = """
-import functools, sys, time
+import functools, secrets, sys, time
+from moto.core import responses
+from moto.moto_api import _internal
 from moto.moto_server.werkzeug_app import create_backend_app
 from moto.sqs import models
 from werkzeug.serving import WSGIRequestHandler, run_simple
@@ -24,6 +28,9 @@ from werkzeug.serving import WSGIRequestHandler, run_simple
 models.unix_time = time.time  # it is asked for each message of a queue with each request
 models.unix_time_millis = lambda: time.time() * 1000
 models.camelcase_to_underscores = functools.cache(models.camelcase_to_underscores)
+models.generate_receipt_handle = lambda: secrets.token_urlsafe(140)  # it draws each character by itself, here and there
+_internal.mock_random.get_random_string = lambda length=20, **_: secrets.token_hex(length)[:length]
+responses.method_names_from_class = functools.cache(responses.method_names_from_class)
 WSGIRequestHandler.protocol_version = "HTTP/1.1"  # keeps connections, as the service does
 WSGIRequestHandler.log = lambda *_: None
 run_simple("127.0.0.1", int(sys.argv[1]), create_backend_app("sqs"), threaded=True)
@@ -74,15 +81,23 @@ def running_sqs() -> Iterator[Server]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+@cache
+def shared_sqs() -> Server:
+    """Return the server of this process, running. Its start takes two seconds, so its tests have prefixes of their own."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running_sqs())
+
+
 @contextmanager
 def own_sqs() -> Iterator[Server]:
-    """Run a server whose URL this process and those that it starts find by :func:`url_of`."""
-    with running_sqs() as server:
-        os.environ[_URL] = server.url
-        try:
-            yield server
-        finally:
-            del os.environ[_URL]
+    """Let this process and those that it starts find the server by :func:`url_of`."""
+    server = shared_sqs()
+    os.environ[_URL] = server.url
+    try:
+        yield server
+    finally:
+        del os.environ[_URL]
 
 
 def url_of(prefix: str) -> str:

@@ -17,7 +17,7 @@ import re
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
@@ -114,8 +114,8 @@ class SqsBroker(Broker):
         self._held: dict[tuple[str, int], _Held] = {}
         self._urls: dict[str, str] = {}
         self._places = count(1)
-        self._empty: dict[str, float] = {}  # by group, when nothing was there
-        self._changes = 0  # made by this process, after each of which something may be there
+        self._empty: dict[str, float] = {}  # by URL of a queue, when nothing was there
+        self._changes = Counter[str]()  # made by this process to a queue, after each of which something may be there
         self._handles = threading.Lock()  # a renewal that came late would hide a message that was given back
         self._is_over = threading.Event()
         self._renewal: threading.Thread | None = None
@@ -166,7 +166,8 @@ class SqsBroker(Broker):
         """Return what is in flight here, or receive one message. After none came, it is asked again when something changes, or later."""
         found = self._found(wanted)
         group = wanted[0][0].group
-        if not any(found) and time.monotonic() - self._empty.get(group, -math.inf) > 0.9 * self._place.poll:
+        emptied = self._empty.get(self._urls.get(self._queue("log", group), ""), -math.inf)
+        if not any(found) and time.monotonic() - emptied > 0.9 * self._place.poll:
             await self._run(partial(self._receive, group))
             found = self._found(wanted)
         return found
@@ -253,7 +254,7 @@ class SqsBroker(Broker):
             for group, data in batch
         ]
         failed = self._each(self._client.send_message_batch, url, entries)
-        self._note_change()
+        self._note_change(url)
         if failed:
             raise _SqsError(_text_of_failure(failed))
 
@@ -261,15 +262,16 @@ class SqsBroker(Broker):
         if self._renewal is None:
             self._renewal = threading.Thread(target=self._renew, name=f"leases of {self._name}", daemon=True)
             self._renewal.start()
-        began, changes = time.monotonic(), self._changes
+        url = self._url("log", group)
+        began, changes = time.monotonic(), self._changes[url]
         found = self._client.receive_message(
-            QueueUrl=self._url("log", group),
+            QueueUrl=url,
             MaxNumberOfMessages=1,
             VisibilityTimeout=self._place.lease,
             MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
         )
-        if not found.get("Messages") and changes == self._changes:
-            self._empty[group] = began
+        if not found.get("Messages") and changes == self._changes[url]:
+            self._empty[url] = began
         for message in found.get("Messages", ()):
             of = message["Attributes"]
             held, place = self._held[group, int(of["MessageGroupId"][:8], 16) % _SHARDS], next(self._places)
@@ -278,9 +280,9 @@ class SqsBroker(Broker):
                 message["ReceiptHandle"], message["MessageId"], _data_of(message["Body"]), began + self._place.lease
             )
 
-    def _note_change(self) -> None:
-        self._changes += 1
-        self._empty.clear()
+    def _note_change(self, url: str) -> None:
+        self._changes[url] += 1
+        self._empty.pop(url, None)
 
     def _found(self, wanted: Sequence[tuple[Claim, int, int]]) -> list[list[Entry] | None]:
         found: list[list[Entry] | None] = []
@@ -321,8 +323,9 @@ class SqsBroker(Broker):
     def _try(self, held: _Held, places: Sequence[int], call: Callable[..., Any], **settings: Any) -> None:
         """Make a call with the receipt handles of messages. One that the service refuses has expired: with it the shard is lost."""
         entries = [{"ReceiptHandle": held.messages[place].handle, **settings} for place in places]
-        failed = self._each(call, self._url("log", held.claim.group), entries)
-        self._note_change()
+        url = self._url("log", held.claim.group)
+        failed = self._each(call, url, entries)
+        self._note_change(url)
         if any(problem.get("SenderFault") for problem in failed):
             held.is_lost = True
             raise OwnershipLostError
@@ -342,9 +345,10 @@ class SqsBroker(Broker):
             for held in given_up:
                 entries = [{"ReceiptHandle": one.handle, "VisibilityTimeout": 0} for one in held.messages.values()]
                 held.messages.clear()
-                self._note_change()
                 if entries:
-                    self._each(self._client.change_message_visibility_batch, self._url("log", held.claim.group), entries)
+                    url = self._url("log", held.claim.group)
+                    self._each(self._client.change_message_visibility_batch, url, entries)
+                    self._note_change(url)
 
     def _renew(self) -> None:
         """Renew the leases at a third of their time, or soon after a failure, in a thread. A service that is away lets them end."""
