@@ -18,7 +18,7 @@ from inventory_es.adapters.redis import open_redis_event_bus
 from inventory_es.adapters.system import SystemClock
 from inventory_es.ports import EventBus, RecordedEvent
 from inventory_es.ports.errors import IncompatibleStoreError
-from tests.integration.bus_events import events, take
+from tests.integration.bus_events import events, on_one_loop, take
 from tests.servers.kafka import running_kafka
 from tests.servers.nats import running_nats
 from tests.servers.rabbitmq import needs_rabbitmq, own_prefix
@@ -76,10 +76,12 @@ def bus_at(url: str) -> AbstractAsyncContextManager[EventBus]:
 
 DYING = """
 import anyio, sys
-from tests.integration.test_buses_of_servers import bus_at
+from contextlib import aclosing
+from inventory_es.adapters.system import SystemClock
+from inventory_es.wiring import bus_opener
 
 async def main():
-    async with bus_at(sys.argv[1]) as bus, bus.subscribe("g") as deliveries:
+    async with aclosing(await bus_opener(sys.argv[1], SystemClock())()) as bus, bus.subscribe("g") as deliveries:
         async for delivery in deliveries:
             print(delivery.event.version, delivery.attempt, flush=True)
             if delivery.event.version > 1:
@@ -90,6 +92,7 @@ anyio.run(main)
 """
 
 
+@on_one_loop
 @pytest.mark.parametrize("url", ["redis", "nats"], indirect=True)  # Kafka's is with the driver's mock, whose groups lose a dead member
 def test_a_process_that_dies_is_replaced_and_what_it_had_comes_again(url: str, backend: str) -> None:
     """Its pending event comes again as attempt 2; what it had acknowledged and what it had not received yet lose nothing."""

@@ -22,7 +22,7 @@ from inventory_es.ports import BusSubscription, Delivery, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import Claim, OwnershipLostError
 from inventory_es.ports.toolkit.waiting import wait_until
-from tests.integration.bus_events import events, take
+from tests.integration.bus_events import events, on_one_loop, take
 from tests.servers.kafka import Server, running_kafka
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ async def receive(deliveries: BusSubscription, count: int) -> list[Delivery]:
         return [await anext(iterator) for _ in range(count)]
 
 
-@pytest.mark.parametrize("backend", ["trio"])  # the mock's delays take 15 s, and its members run in threads
+@on_one_loop
 def test_finished_work_is_not_thrown_away_by_a_rebalance(backend: str) -> None:
     """A second process joins while four events are in handling. Their answers count, and each event comes once.
 
@@ -109,7 +109,7 @@ anyio.run(main)
 """
 
 
-@pytest.mark.parametrize("backend", ["asyncio"])  # as above
+@on_one_loop
 def test_a_member_that_is_killed_between_handling_and_commit_is_replaced(backend: str) -> None:
     """Its pending event comes again as attempt 2; what it had acknowledged and what it had not received yet lose nothing."""
     published = events("a", 4)
@@ -163,8 +163,8 @@ def test_a_refused_event_of_a_shard_that_moves_is_delivered_by_its_new_owner(ser
 
 
 @asynccontextmanager
-async def broker_on(server: Server, *, shards: int = 1) -> AsyncIterator[KafkaBroker]:
-    place = KafkaPlace.parse(f"{server.url}?shards={shards}", timeout=5, own={"shards"})
+async def broker_on(server: Server, *, timeout: float = 5) -> AsyncIterator[KafkaBroker]:
+    place = KafkaPlace.parse(f"{server.url}?shards=1", timeout=timeout, own={"shards"})
     admin = AdminClient(place.settings())
     found = await anyio.to_thread.run_sync(prepare, place, "bus", admin)
     broker = KafkaBroker(place, "bus", admin, shards=found.shards, lease=6)
@@ -181,6 +181,7 @@ async def claimed(broker: KafkaBroker) -> Claim:
                 return claims[0]
 
 
+@on_one_loop
 def test_a_former_generation_commits_nothing(server: Server, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A member that the servers have given up, and that does not know it, changes nothing.
 
@@ -188,7 +189,7 @@ def test_a_former_generation_commits_nothing(server: Server, backend: str, monke
     """
 
     async def play() -> None:
-        async with broker_on(server) as former, broker_on(server) as later:
+        async with broker_on(server, timeout=2) as former, broker_on(server) as later:  # it tries for that time, and the lease
             await former.publish({0: [b"a", b"b"]})
             lost = await claimed(former)
             await former.record(lost, 1, 2)
@@ -294,11 +295,12 @@ def _error() -> Any:
     raise AssertionError
 
 
+@on_one_loop
 def test_groups_go_on_after_the_server_was_stopped_and_started(server: Server, backend: str) -> None:
     published = events("a", 3)
 
     async def play() -> None:
-        async with bus_on(server, "shards=2&lease=6&timeout=3") as bus, bus.subscribe("g") as deliveries:
+        async with bus_on(server, "shards=2&lease=6&timeout=2") as bus, bus.subscribe("g") as deliveries:
             await bus.publish(published)
             assert await take(deliveries, 1) == published[:1]
             await anyio.to_thread.run_sync(server.stop)
@@ -317,9 +319,10 @@ def test_groups_go_on_after_the_server_was_stopped_and_started(server: Server, b
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_every_call_on_a_frozen_server_ends(server: Server, backend: str) -> None:
     async def play() -> None:
-        async with bus_on(server, "shards=2&lease=6&timeout=3") as bus, bus.subscribe("g") as deliveries:
+        async with bus_on(server, "shards=2&lease=6&timeout=2") as bus, bus.subscribe("g") as deliveries:
             await bus.publish(events("a", 1))
             (delivery,) = await receive(deliveries, 1)
             server.freeze()
@@ -389,6 +392,7 @@ def test_trimming_keeps_what_any_group_has_not_settled(server: Server, backend: 
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_large_events_are_fetched_as_there_is_room(server: Server, backend: str) -> None:
     published = [event for n in range(1, 25) for event in events("a", 1, first=n, data=bytes([n]) * 500_000)]
 

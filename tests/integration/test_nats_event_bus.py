@@ -19,7 +19,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import OwnershipLostError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from tests.integration.bus_events import events, take
+from tests.integration.bus_events import events, on_one_loop, take
 from tests.servers.nats import Server, ask, running_cluster, running_nats
 
 
@@ -56,6 +56,7 @@ def test_what_a_server_took_is_delivered_after_it_was_killed(server: Server, bac
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_what_publish_acknowledged_is_delivered_although_the_server_is_killed_in_the_middle(server: Server, backend: str) -> None:
     """Events of each batch arrive in order and whole, and no batch arrives in part."""
     acknowledged: list[RecordedEvent] = []
@@ -406,6 +407,7 @@ def test_a_letter_is_settled_once_whatever_is_claimed_meanwhile(server: Server, 
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_the_most_shards_are_owned_and_read(server: Server, backend: str) -> None:
     async def play() -> None:
         async with bus_on(server, "shards=1024") as bus, bus.subscribe("g") as deliveries:
@@ -422,6 +424,7 @@ async def publish_for_ever(bus: NatsEventBus) -> None:
         await bus.publish(events("a", 1))
 
 
+@on_one_loop
 def test_every_call_on_a_frozen_server_ends(server: Server, backend: str) -> None:
     async def play() -> None:
         async with bus_on(server, "shards=2&timeout=0.2") as bus, bus.subscribe("g") as deliveries:
@@ -543,6 +546,7 @@ def test_an_absent_server_is_unavailable_at_once(server: Server, backend: str) -
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_three_replicas_lose_nothing_when_a_node_is_killed_under_load(backend: str) -> None:
     """Each of the three nodes is killed once, and comes back, while events are published, consumed and refused over the other two."""
     published: list[RecordedEvent] = []

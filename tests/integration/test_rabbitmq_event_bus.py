@@ -19,7 +19,7 @@ from inventory_es.ports import RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from inventory_es.ports.toolkit.broker import OwnershipLostError
 from inventory_es.testing.contracts.core.event_labels import stream_id
-from tests.integration.bus_events import events, take
+from tests.integration.bus_events import events, on_one_loop, take
 from tests.servers.rabbitmq import needs_rabbitmq, own_prefix, shared_rabbitmq
 
 pytestmark = needs_rabbitmq
@@ -113,6 +113,7 @@ def test_an_event_that_fails_is_never_requeued_and_its_attempts_are_our_own(url:
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_the_server_never_drops_an_event_that_came_back_often(url: str, backend: str) -> None:
     """From 4.0 on a server drops an event that came back 20 times. Our own count goes by deliveries, and not by what was in memory."""
     published = events("a", 2)
@@ -255,6 +256,7 @@ def test_letters_are_listed_oldest_first_however_often_and_by_many(url: str, bac
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_what_publish_acknowledged_is_delivered_although_the_server_is_killed_in_the_middle(url: str, backend: str) -> None:
     """Its settled events may come again, and nothing is missing or out of order."""
     acknowledged: list[RecordedEvent] = []
@@ -311,6 +313,7 @@ def test_what_publish_acknowledged_is_delivered_although_the_server_is_killed_in
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_a_frozen_server_is_not_waited_for(url: str, backend: str) -> None:
     async def play() -> None:
         async with bus_on(url, "shards=1&timeout=0.5") as bus, bus.subscribe("g") as deliveries:
@@ -339,6 +342,7 @@ def test_a_frozen_server_is_not_waited_for(url: str, backend: str) -> None:
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_names_of_groups_are_any_texts(url: str, backend: str) -> None:
     names = ["a.b", "a b", "*", "ä€\U0001f600", "~", "x" * 128, "\U0001f600" * 128, "0" * 40]
 

@@ -23,7 +23,7 @@ from inventory_es.application.observers import BreakerChanged
 from inventory_es.application.queries.tiered_cache import TieredCache
 from inventory_es.ports import CacheEntry
 from inventory_es.ports.errors import CacheUnavailableError
-from tests.servers.valkey import Server, running_cluster, running_valkey
+from tests.servers.valkey import Server, running_valkey, shared_cluster
 
 HOUR = timedelta(hours=1)
 NOTICES = "inventory_es change notices"
@@ -145,8 +145,9 @@ def test_a_full_server_that_evicts_gives_only_what_was_set(backend: str) -> None
 def test_a_cluster_serves_it(option: str, backend: str) -> None:
     """Every server of a cluster refuses a command over two slots, so one server with all slots shows that none is sent."""
 
-    async def play(server: Server) -> None:
-        async with open_redis_cache(f"{server.url}?cluster={option}", timeout=5) as cache:
+    async def play() -> None:
+        options = f"cluster={option}&prefix=cache_{option}_{backend}"
+        async with open_redis_cache(f"{shared_cluster().url}?{options}", timeout=5) as cache:
             keys = [f"{{tag{number}}}k" for number in range(40)]
             for key in keys:
                 await cache.set(key, key.encode(), version=1, ttl=HOUR)
@@ -155,8 +156,7 @@ def test_a_cluster_serves_it(option: str, backend: str) -> None:
             await cache.clear()
             assert [await cache.get(key) for key in keys] == [None] * 40
 
-    with running_cluster() as server:
-        anyio.run(play, server, backend=backend)
+    anyio.run(play, backend=backend)
 
 
 def test_a_wrong_password_is_named_and_not_shown(backend: str) -> None:

@@ -15,7 +15,7 @@ from inventory_es.adapters.redis.event_bus import RedisBroker
 from inventory_es.adapters.system import SystemClock
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
 from tests.integration.bus_events import events, take
-from tests.servers.valkey import DURABLE, Server, running_cluster, running_valkey
+from tests.servers.valkey import DURABLE, Server, running_valkey, shared_cluster
 
 
 @pytest.fixture
@@ -108,8 +108,9 @@ def test_trimming_keeps_what_any_group_has_not_settled(server: Server, backend: 
 
 @pytest.mark.parametrize("option", ["no", "yes"])
 def test_a_cluster_serves_it(option: str, backend: str) -> None:
-    async def play(server: Server) -> None:
-        async with bus_on(server, f"shards=4&cluster={option}", max_deliveries=1) as bus, bus.subscribe("g") as deliveries:
+    async def play() -> None:
+        options = f"shards=4&cluster={option}&prefix={option}_{backend}"
+        async with bus_on(shared_cluster(), options, max_deliveries=1) as bus, bus.subscribe("g") as deliveries:
             for stream in "abcd":
                 await bus.publish(events(stream, 1))
             assert len(await take(deliveries, 3)) == 3
@@ -120,8 +121,7 @@ def test_a_cluster_serves_it(option: str, backend: str) -> None:
             assert await take(deliveries, 1) == [delivery.event]
             await bus.trim()
 
-    with running_cluster() as server:
-        anyio.run(play, server, backend=backend)
+    anyio.run(play, backend=backend)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 The wheel's own helper is not used: it offers neither a frozen nor a restarted server. Valkey speaks the protocol of Redis.
 """
 
+import atexit
 import importlib.util
 import os
 import shutil
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Self
@@ -139,6 +140,14 @@ def running_cluster() -> Iterator[Server]:
         while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
             assert time.monotonic() < give_up, server.log()
         yield server
+
+
+@cache
+def shared_cluster() -> Server:
+    """Return the cluster of this process, running. Its start takes two seconds, so its tests have prefixes of their own."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(running_cluster())
 
 
 @contextmanager
