@@ -27,9 +27,9 @@ from nats.aio.msg import Msg
 from inventory_es.adapters.nats.connection import Connection, NatsError
 from inventory_es.adapters.nats.streams import Streams, header_of, subject_of
 from inventory_es.ports.errors import EventBusUnavailableError
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
 from inventory_es.ports.toolkit.cloudevents import STRUCTURED_TYPE
+from inventory_es.ports.toolkit.loop_thread import LoopCalls
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class NatsBroker(Broker, CountsAhead):
         self.prefix: str = streams.prefix
         self._shards = shards
         self._lease = lease
-        self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
+        self._calls = LoopCalls(connection, anyio.CapacityLimiter(_MAX_CALLS), name=name)
         self._held: dict[tuple[str, int], _Held] = {}
         self._tokens: set[str] = set()  # those that the server may have
         self._letters: dict[str, _Letters] = {}
@@ -485,7 +485,7 @@ class NatsBroker(Broker, CountsAhead):
 
     async def _run(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         await self._calls.settle()  # a call that a cancelled caller left behind must not land after this one
-        return await self._calls.run(translated, self._name, partial(self._connection.run, function, *arguments))
+        return translated(self._name, (await self._calls.outcome(function, *arguments)).result)
 
 
 async def _together(works: Iterable[Callable[[], Awaitable[None]]]) -> None:

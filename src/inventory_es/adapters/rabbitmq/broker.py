@@ -27,9 +27,8 @@ from pamqp.common import FieldTable
 
 from inventory_es.adapters.rabbitmq.connection import Link, RabbitError, RabbitPlace
 from inventory_es.ports.errors import EventBusUnavailableError, IncompatibleStoreError
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
 from inventory_es.ports.toolkit.broker import Broker, Claim, CountsAhead, Entry, OwnershipLostError
-from inventory_es.ports.toolkit.loop_thread import LoopThread
+from inventory_es.ports.toolkit.loop_thread import LoopCalls, LoopThread
 
 T = TypeVar("T")
 
@@ -118,7 +117,7 @@ class RabbitBroker(Broker, CountsAhead):
         self._consuming = Link(place, heartbeat)
         self._publishing = Link(place, heartbeat)  # of its own: a server that is short of memory stops to read from publishers
         self._looking = Link(place, heartbeat)  # at dead letters: a wait that is given up must not lose the shards
-        self._calls = BlockingCalls(anyio.CapacityLimiter(_MAX_CALLS), name=name)
+        self._calls = LoopCalls(self._thread, anyio.CapacityLimiter(_MAX_CALLS), name=name)
         self._channel: AbstractChannel | None = None
         self._owned: dict[str, _Ownership] = {}
         self._interrupted: set[str] = set()
@@ -314,8 +313,10 @@ class RabbitBroker(Broker, CountsAhead):
         held = self._owner(claim)
         async with self._owned[claim.group].lock:
             before = held.attempts or _Attempts()
-            alive = {_id_of(message) for message in held.messages.values()}
-            kept = {key: count for key, count in before.deliveries.items() if key in alive}
+            kept = before.deliveries
+            if len(kept) > self._window:  # some are of events that a former owner has settled
+                alive = {_id_of(message) for message in held.messages.values()}
+                kept = {key: count for key, count in kept.items() if key in alive}
             after = _Attempts(before.number + 1, {**kept, _id_of(held.messages[place]): deliveries})
             held.attempts = after
             await self._fenced(held, self._send(held, f"attempts.{claim.shard}", _encode(after), Basic.Properties()))
@@ -328,15 +329,17 @@ class RabbitBroker(Broker, CountsAhead):
         channel = self._owned[claim.group].channel
         found = {place: held.messages[place] for place in places if place in held.messages}
         for message in found.values():
-            await self._fenced(held, self._consuming.bounded(channel.basic_ack(_tag_of(message))))
+            await self._fenced(held, self._consuming.bounded(channel.basic_ack(_tag_of(message), wait=False)))
         # An acknowledgement has no answer, so a call follows on its channel that has one.
         if following is None:
             repeated = channel.basic_qos(prefetch_count=self._window)
             await self._fenced(held, self._consuming.bounded(repeated))
         else:
             await self._record(claim, *following)
-        for place in found:
+        for place, message in found.items():
             held.messages.pop(place, None)
+            if held.attempts is not None:  # the next write leaves it out: the acknowledgement of this moment may be lost
+                held.attempts.deliveries.pop(_id_of(message), None)
 
     async def _bury(self, claim: Claim, place: int, event_id: str, letter: bytes) -> None:
         held = self._owner(claim)
@@ -439,12 +442,9 @@ class RabbitBroker(Broker, CountsAhead):
 
     async def _run(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         await self._calls.settle()  # a call that a cancelled caller left behind must not land after this one
-        return await self._calls.run(partial(self._translated, function, *arguments))
-
-    def _translated(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-        """Run a coroutine function in the thread, and raise the error of the port."""
+        outcome = await self._calls.outcome(function, *arguments)
         try:
-            return self._thread.run(function, *arguments)
+            return outcome.result()
         except RabbitError as problem:
             raise EventBusUnavailableError(bus=self._name, reason=str(problem), remedy=problem.remedy) from problem
 

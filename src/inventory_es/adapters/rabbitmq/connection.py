@@ -5,7 +5,7 @@ import re
 import ssl
 from collections.abc import Awaitable, Collection, Generator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import quote, unquote
 
 import aiormq
@@ -178,16 +178,17 @@ class Link:
             channel: to publish on.
             messages: each with an exchange, a routing key, a body and its properties. One for a queue (no exchange) must find the queue.
         """
+        if len(messages) == 1:  # a task of its own would cost as much as the rest
+            await self._publish(channel, *next(iter(messages)))
+            return
         confirmed = 0
         problems: list[RabbitError] = []
         limiter = anyio.Semaphore(_MOST_AT_ONCE)
 
-        async def send(exchange: str, key: str, body: bytes, properties: Basic.Properties) -> None:
+        async def send(*message: Any) -> None:
             nonlocal confirmed
-            properties.delivery_mode = 2
-            sending = channel.basic_publish(body, exchange=exchange, routing_key=key, properties=properties, mandatory=not exchange)
             try:
-                await self.bounded(sending)
+                await self._publish(channel, *message)
                 confirmed += 1
             except RabbitError as problem:
                 problems.append(problem)
@@ -202,6 +203,11 @@ class Link:
                 tasks.start_soon(send, *message)
         if problems or confirmed < len(messages):
             raise problems[0] if problems else RabbitError("the connection was lost")
+
+    async def _publish(self, channel: AbstractChannel, exchange: str, key: str, body: bytes, properties: Basic.Properties) -> None:
+        properties.delivery_mode = 2
+        sending = channel.basic_publish(body, exchange=exchange, routing_key=key, properties=properties, mandatory=not exchange)
+        await self.bounded(sending)
 
     async def bounded(self, work: Awaitable[T]) -> T:
         """Await a call of the driver.

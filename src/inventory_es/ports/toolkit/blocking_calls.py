@@ -69,7 +69,7 @@ def check_wanted() -> None:
 
 
 @attrs.define(eq=False)
-class _Call(Generic[T]):
+class Call(Generic[T]):
     """One call of a function, shared by its caller and its thread.
 
     Attributes:
@@ -105,7 +105,7 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
     """
     if blocks():
         return function()
-    call = _Call(function)
+    call = Call(function)
     try:
         return await anyio.to_thread.run_sync(call.run, limiter=limiter)
     except Exception:
@@ -139,7 +139,7 @@ class BlockingCalls:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._running = 0
-        self._left: list[_Call[Any]] = []
+        self._left: list[Call[Any]] = []
         self._is_closing = False
         self._is_closed = False
 
@@ -158,16 +158,13 @@ class BlockingCalls:
         if self._is_closing or os.getpid() != self._process:
             raise self._closed()
         self._limiter = self._limiter or anyio.CapacityLimiter(1)
-        call = _Call(partial(function, *args, **kwargs))
+        call = Call(partial(function, *args, **kwargs))
         try:
             return await anyio.to_thread.run_sync(self._run, call.run, call, limiter=self._limiter)
         except Exception:
             raise
         except BaseException as cancelled:
-            call.leave(cancelled)
-            if not was_withdrawn(cancelled):
-                with self._lock:
-                    self._left.append(call)
+            self._leave(call, cancelled)
             raise
 
     async def settle(self) -> None:
@@ -198,7 +195,7 @@ class BlockingCalls:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._close, function, limiter=anyio.CapacityLimiter(1))
 
-    def _run(self, function: Callable[[], T], call: _Call[T] | None = None) -> T:
+    def _run(self, function: Callable[[], T], call: Call[T] | None = None) -> T:
         is_refused = True
         try:
             with self._lock:
@@ -218,6 +215,12 @@ class BlockingCalls:
                 call.has_ended = True
             if call is not None or self._is_closing:
                 look_again()
+
+    def _leave(self, call: Call[Any], cancelled: BaseException) -> None:
+        call.leave(cancelled)
+        if not was_withdrawn(cancelled):
+            with self._lock:
+                self._left.append(call)
 
     def _wait_for_left(self) -> None:
         wait_until(lambda: all(call.has_ended for call in self._left))
