@@ -19,8 +19,7 @@ from tests.hosts.shop_server import shop_server
 _PATIENCE = 1_800
 SETTINGS = """
 [[operations]]
-# the schema can't say that source and destination differ, and which versions the stock has
-include-operation-id = ["draft_transfer", "count_stock", "stock_at_version"]
+include-operation-id = "draft_transfer"  # the schema can't say that source and destination differ
 
 [operations.checks.positive_data_acceptance]
 expected-statuses = ["2xx", "409", "422"]

@@ -37,6 +37,11 @@ def reservation_ended(reservation_id: str, state: str) -> Problem:
     return Problem(409, "reservation_ended", detail, {"state": state})
 
 
+def version_not_reached(status: int, absent: errors.InvalidQuantityError) -> Problem:
+    """Return the answer to a version that the stock has not reached, which only the stock can refuse."""
+    return Problem(status, "version_not_reached", absent.message)
+
+
 def process_ended(answer: m.Order | m.Transfer) -> Problem:
     """Return the answer to a command whose order or transfer can't have its goods. The facts say why."""
     kind = type(answer).__name__.lower()
@@ -172,8 +177,8 @@ async def adjust_stock(write: Writing, body: m.Adjustment) -> object:
     return await write(commands.AdjustStock, body, command_id=write.key)
 
 
-NOT_OBSERVED = errors.InvalidQuantityError(
-    name="observed_version", problem=f"9 of {SHELF} is not there yet: its version is 2"
+NO_VERSION = errors.InvalidQuantityError(
+    name="version", problem=f"9 of {SHELF} is not there yet: its version is 2"
 )
 SUPERSEDED = errors.CountSupersededError(inventory=SHELF, observed_version=1, last_count_version=2)
 
@@ -181,12 +186,15 @@ SUPERSEDED = errors.CountSupersededError(inventory=SHELF, observed_version=1, la
 @api.post(
     f"{STORE}/counts",
     response_model=m.Change,
-    responses=documented(*WRITE, SUPERSEDED, NOT_OBSERVED, PROMISED, REUSED),
+    responses=documented(*WRITE, SUPERSEDED, version_not_reached(409, NO_VERSION), PROMISED, REUSED),
     tags=["stock"],
 )
 async def count_stock(write: Writing, body: m.Count) -> object:
     """Record a count of the shelf. Movements since `observed_version` are taken into account."""
-    return await write(commands.RecordCount, body, command_id=write.key)
+    try:
+        return await write(commands.RecordCount, body, command_id=write.key)
+    except errors.InvalidQuantityError as absent:
+        raise version_not_reached(409, absent) from absent
 
 
 # ── reservations ──────────────────────────────────────────────────────────────────────────────────
@@ -295,20 +303,18 @@ async def stock_as_of(inventory: Inventory, place: Shelf, time: m.Time) -> objec
     return await inventory.as_of(place.product_id, place.store_id, time=time)
 
 
-NO_VERSION = errors.InvalidQuantityError(
-    name="version", problem=f"9 of {SHELF} is not there yet: its version is 2"
-)
-
-
 @api.get(
     f"{STORE}/versions/{{version}}",
     response_model=m.Stock,
-    responses=documented(*READ, NO_VERSION),
+    responses=documented(*READ, version_not_reached(404, NO_VERSION)),
     tags=["past"],
 )
 async def stock_at_version(inventory: Inventory, place: Shelf, version: m.Version) -> object:
     """Return the stock right after a version."""
-    return await inventory.as_of(place.product_id, place.store_id, version=version)
+    try:
+        return await inventory.as_of(place.product_id, place.store_id, version=version)
+    except errors.InvalidQuantityError as absent:
+        raise version_not_reached(404, absent) from absent
 
 
 @api.get(f"{STORE}/explanation", response_model=m.Explanation, responses=documented(*READ), tags=["past"])
