@@ -1,7 +1,8 @@
-"""A sale over HTTP: ``python -m tests.hosts.sale --buyers 1000``.
+"""A sale over HTTP: ``python -m tests.hosts.sale --buyers 1000 [--through gateway]``.
 
-More buyers than there are units meet two workers of the shop service, on each kind of store. Exactly the units are sold, and every other
-buyer is told that nothing is left. Buyers are plain sockets, since a client library is slower than the server.
+More buyers than there are units meet two workers of the shop service, or two replicas behind nginx, on each kind of store. Exactly the
+units are sold, and every other buyer is told that nothing is left. Buyers are plain sockets, since a client library is slower than the
+server.
 """
 
 import argparse
@@ -21,10 +22,13 @@ import httpx
 
 from tests.hosts.django_server import WORKERS, django_server
 from tests.hosts.shop_server import shop_server
+from tests.servers.nginx import WIDE, gateway
 from tests.servers.postgresql import server
 
 STORES = ("file", "sqlite", "postgresql")
 SHELF = "/products/espresso-1kg/stores/berlin"
+API_KEY = "a" * 64
+"""The key of the buyers, which the gateway asks for."""
 _AT_ONCE = 200
 """Connections at once: the others wait for one, as they do behind a proxy."""
 
@@ -81,9 +85,10 @@ async def exchange(url: str, request: bytes) -> bytes:
             return received
 
 
-def sell(url: str, units: int, buyers: int) -> Counter[tuple[int, str]]:
+def sell(url: str, units: int, buyers: int, api_key: str = "") -> Counter[tuple[int, str]]:
     """Put units on the shelf, send all buyers at once, and return how often each answer came."""
-    stocked = httpx.post(f"{url}{SHELF}/receipts", json={"quantity": units}, headers={"Idempotency-Key": "delivery-1"})
+    headers = {"Idempotency-Key": "delivery-1", "X-Api-Key": api_key}
+    stocked = httpx.post(f"{url}{SHELF}/receipts", json={"quantity": units}, headers=headers)
     assert stocked.status_code == 200, stocked.text
     answers: Counter[tuple[int, str]] = Counter()
 
@@ -91,7 +96,7 @@ def sell(url: str, units: int, buyers: int) -> Counter[tuple[int, str]]:
         limit = anyio.CapacityLimiter(_AT_ONCE)
         async with anyio.create_task_group() as tasks:
             for buyer in range(buyers):
-                tasks.start_soon(buy, url, buyer, answers, limit)
+                tasks.start_soon(buy, url, buyer, answers, limit, api_key)
 
     anyio.run(rush)
     return answers
@@ -102,11 +107,22 @@ def expected(units: int, buyers: int) -> dict[tuple[int, str], int]:
     return {(201, "OPEN"): units, (409, "insufficient_stock"): buyers - units}
 
 
+@contextmanager
+def behind_gateway(folder: Path, store: str) -> Iterator[str]:
+    """Run nginx before two replicas of the service on a store, and give its URL."""
+    environment = {"SHOP_STORE": store, "SHOP_GATEWAY": "yes"}
+    with ExitStack() as servers:
+        urls = [servers.enter_context(shop_server(folder, "api", environment=environment)) for _ in range(2)]
+        ports = [urlsplit(url).port or 0 for url in urls]
+        yield servers.enter_context(gateway(folder, ports, {API_KEY: "shop read sell stock"}, WIDE)).url
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.hosts.sale")
     parser.add_argument("--buyers", type=int, default=1_000)
     parser.add_argument("--units", type=int, default=100)
     parser.add_argument("--host", choices=["fastapi", "django"], default="fastapi")
+    parser.add_argument("--through", choices=["gateway"], help="two replicas of the FastAPI service behind nginx")
     given = parser.parse_args()
     workers: Mapping[str, Sequence[str]] = {"": ()} if given.host == "fastapi" else WORKERS
     for (worker, options), kind in itertools.product(workers.items(), STORES):
@@ -114,15 +130,20 @@ def main() -> None:
             continue  # its driver is not promised under gevent
         with tempfile.TemporaryDirectory() as made, open_store(kind, Path(made)) as store, ExitStack() as servers:
             environment = {"SHOP_STORE": store}
-            if given.host == "fastapi":
+            if given.through == "gateway":
+                url = servers.enter_context(behind_gateway(Path(made), store))
+            elif given.host == "fastapi":
                 url = servers.enter_context(shop_server(Path(made), "api", "--workers", "2", environment=environment))
             else:
                 url, _ = servers.enter_context(django_server(Path(made), "--workers", "2", *options, environment=environment))
             begun = time.perf_counter()
-            answers = sell(url, given.units, given.buyers)
+            answers = sell(url, given.units, given.buyers, API_KEY)
             seconds = time.perf_counter() - begun
-            level = httpx.get(f"{url}{SHELF}").json()
-            print(f"{worker or given.host} {kind}: {dict(answers)} in {seconds:.1f} s, {level['available']} available", flush=True)
+            level = httpx.get(f"{url}{SHELF}", headers={"X-Api-Key": API_KEY}).json()
+            print(
+                f"{worker or given.through or given.host} {kind}: {dict(answers)} in {seconds:.1f} s, {level['available']} available",
+                flush=True,
+            )
             assert answers == expected(given.units, given.buyers)
             assert (level["reserved"], level["available"]) == (given.units, 0)
 

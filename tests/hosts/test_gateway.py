@@ -21,7 +21,7 @@ from docs.examples.shop_service.problems import MEDIA_TYPE, Problem, ProblemDeta
 from docs.examples.shop_service.tokens import AUDIENCE, SECRET, claims_of
 from tests.hosts.sale import SHELF, BrokenAnswerError, body_of, buy, exchange, expected
 from tests.hosts.shop_server import PATIENCE, shop_process, wait_until_ready
-from tests.servers.nginx import NGINX, Gateway, gateway
+from tests.servers.nginx import NGINX, WIDE, Gateway, gateway
 from tests.servers.postgresql import free_port
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="apt-get install nginx-light")
@@ -29,8 +29,6 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="apt-get install nginx-lig
 WEB, DEPOT, OTHER = "a" * 64, "b" * 64, "c" * 64
 KEYS = {WEB: "web read sell", DEPOT: "depot read stock"}
 SIGNED_WITH = "d" * 64
-WIDE = {"rate=100r/s": "rate=9000r/s", "rate=200r/s": "rate=9000r/s", "burst=200": "burst=9000", "burst=400": "burst=9000"}
-"""Limits that no test meets by itself."""
 
 
 class Replica:
@@ -51,8 +49,8 @@ class Replica:
 
 
 @contextmanager
-def shop(folder: Path) -> Iterator[list[tuple[Replica, subprocess.Popen[bytes]]]]:
-    environment = {"SHOP_STORE": f"sqlite:{folder / 'stock.db'}", "SHOP_GATEWAY": "yes", SECRET: SIGNED_WITH}
+def shop(folder: Path, store: str) -> Iterator[list[tuple[Replica, subprocess.Popen[bytes]]]]:
+    environment = {"SHOP_STORE": f"{store}:{folder / 'stock'}", "SHOP_GATEWAY": "yes", SECRET: SIGNED_WITH}
     with ExitStack() as running:
         found = [
             (replica, running.enter_context(replica.run())) for replica in (Replica(folder, environment), Replica(folder, environment))
@@ -65,7 +63,7 @@ def shop(folder: Path) -> Iterator[list[tuple[Replica, subprocess.Popen[bytes]]]
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[int]]:
     """The ports of two replicas that no test ends."""
-    with shop(tmp_path_factory.mktemp("shop")) as found:
+    with shop(tmp_path_factory.mktemp("shop"), "file") as found:
         yield [replica.port for replica, _ in found]
 
 
@@ -370,7 +368,7 @@ async def buy_again(url: str, answers: Counter[tuple[int, str]]) -> None:
 
 
 def test_replicas_die_in_mid_sale_and_the_stock_is_sold_once(tmp_path: Path) -> None:
-    with shop(tmp_path) as found, gateway(tmp_path, [replica.port for replica, _ in found], KEYS, WIDE) as running:
+    with shop(tmp_path, "sqlite") as found, gateway(tmp_path, [replica.port for replica, _ in found], KEYS, WIDE) as running:
         stocked = post(running.url, f"{SHELF}/receipts", "delivery-1", {"quantity": UNITS}, **by_key(DEPOT))
         assert stocked.status_code == 200
         serving = next(iter(replicas_by_path(running, 1).values())).pop()

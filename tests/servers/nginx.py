@@ -13,6 +13,8 @@ from tests.servers.postgresql import PATIENCE, free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 GATEWAY = Path(__file__).parents[2] / "docs" / "examples" / "shop_service" / "gateway"
+WIDE = {"rate=100r/s": "rate=9000r/s", "rate=200r/s": "rate=9000r/s", "burst=200": "burst=9000", "burst=400": "burst=9000"}
+"""Limits that no test meets by itself."""
 
 
 class Gateway:
