@@ -166,21 +166,15 @@ class CommandHandler:
 
 
 def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "rejected", "failed"], str | None, int]:
-    match outcome:
-        case None:
-            return "failed", "cancelled", 0
-        case BaseException():
-            return (
-                "rejected" if isinstance(outcome, RejectionError) else "failed",
-                outcome.code if isinstance(outcome, InventoryError) else type(outcome).__name__,
-                0,
-            )
-        case _ if outcome.replayed:
-            return "replayed", None, outcome.version
-        case _ if not getattr(outcome, "changed", True):
-            return "no_op", None, outcome.version
-        case _:
-            return "accepted", None, outcome.version
+    if outcome is None:
+        return "failed", "cancelled", 0
+    if isinstance(outcome, BaseException):
+        answer: Literal["rejected", "failed"] = "rejected" if isinstance(outcome, RejectionError) else "failed"
+        return answer, outcome.code if isinstance(outcome, InventoryError) else type(outcome).__name__, 0
+    if outcome.replayed:
+        return "replayed", None, outcome.version
+    is_no_op = type(outcome) is CommandResult and not outcome.changed
+    return "no_op" if is_no_op else "accepted", None, outcome.version
 
 
 def _unwrap(outcome: Any) -> Any:
