@@ -27,15 +27,20 @@ _NEWEST: LiteralString = (
 )
 
 
+def _before(order: LiteralString) -> LiteralString:
+    """Return the column ``before`` of a page's inner query: the bytes of the rows before each, and null for the first."""
+    return "sum(" + _SIZE + ") OVER (ORDER BY " + order + " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "
+
+
 def _stream_pages(condition: LiteralString, order: LiteralString) -> LiteralString:
     """Return the query of pages. ``LIMIT 1`` has the head looked up once, not for each row, whatever plan the server has kept."""
     return (
         "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head, asked.n FROM "
         "unnest(%s::bytea[], %s::bigint[], %s::integer[]) WITH ORDINALITY asked (name_key, bound, most, n) CROSS JOIN LATERAL ("
         "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = asked.name_key LIMIT 1) s "
-        "LEFT JOIN LATERAL (SELECT " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY version " + order + ") - (" + _SIZE + ") AS before "
-        "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " asked.bound "
-        "ORDER BY version " + order + " LIMIT asked.most) e ON e.before < %s::bigint ORDER BY asked.n, e.version " + order
+        "LEFT JOIN LATERAL (SELECT " + _EVENT + ", " + _before("version " + order) + "FROM {schema}.events e "
+        "WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " asked.bound "
+        "ORDER BY version " + order + " LIMIT asked.most) e ON (e.before < %s::bigint) IS NOT FALSE ORDER BY asked.n, e.version " + order
     )
 
 
@@ -54,10 +59,12 @@ FIND: LiteralString = (
 FEED: LiteralString = (
     "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.name, "
     "(SELECT max(position) FROM {schema}.events WHERE part = 0) FROM ("
-    "SELECT stream_id, " + _EVENT + ", sum(" + _SIZE + ") OVER (ORDER BY position) - (" + _SIZE + ") AS before "
-    "FROM {schema}.events WHERE part = 0 AND position > %s ORDER BY position LIMIT %s) e "
-    "JOIN {schema}.streams s ON s.part = 0 AND s.id = e.stream_id WHERE e.before < 4194304 ORDER BY e.position"
+    "SELECT stream_id, " + _EVENT + ", " + _before("position") + "FROM {schema}.events WHERE part = 0 AND position > %s "
+    "ORDER BY position LIMIT %s) e CROSS JOIN LATERAL (SELECT name FROM {schema}.streams WHERE part = 0 AND id = e.stream_id LIMIT 1) s "
+    "WHERE (e.before < 4194304) IS NOT FALSE ORDER BY e.position"
 )
+"""A page of the feed. ``LIMIT 1`` has each name looked up by its key. Else the server, which takes a page for a few rows, may compare each
+event with every stream."""
 FEED_DIGEST: LiteralString = (
     "SELECT sha256(coalesce(string_agg(uuid_send(event_id), ''::bytea ORDER BY position), ''::bytea)), "
     "(SELECT coalesce(max(position), 0) FROM {schema}.events WHERE part = 0) "
