@@ -23,7 +23,7 @@ import httpx
 from tests.hosts.django_server import WORKERS, django_server
 from tests.hosts.shop_server import shop_server
 from tests.servers.nginx import WIDE, gateway
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 STORES = ("file", "sqlite", "postgresql")
 SHELF = "/products/espresso-1kg/stores/berlin"
@@ -37,8 +37,8 @@ _AT_ONCE = 200
 def open_store(kind: str, folder: Path) -> Iterator[str]:
     """Give the URL of an empty store, on a server of its own where it needs one."""
     if kind == "postgresql":
-        with server() as one:
-            yield one.url
+        with database() as url:
+            yield url
     else:
         yield f"{kind}:{folder / 'stock'}"
 

@@ -14,15 +14,15 @@ from inventory_es.cli.replay.steps import survey
 from inventory_es.ports import EventStore
 from inventory_es.wiring import open_inventory
 from tests.integration.independent_count import count
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 
 @contextmanager
 def store_url(scheme: str, folder: Path) -> Iterator[str]:
     """The URL of an empty store: ``memory``, ``file`` or ``sqlite`` in a folder, or ``postgresql`` on a server of its own."""
     if scheme == "postgresql":
-        with server() as running:
-            yield running.url
+        with database() as url:
+            yield url
     else:
         yield "memory:" if scheme == "memory" else f"{scheme}:{folder / 'stock'}"
 

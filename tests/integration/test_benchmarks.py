@@ -30,7 +30,7 @@ from benchmarks.report_processes import report_processes
 from benchmarks.sizes import TINY
 from benchmarks.suite import run
 from inventory_es import open_inventory
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 STORES = ("memory", "file", "sqlite")
 
@@ -43,8 +43,8 @@ def test_commands(store: str, backend: str, tmp_path: Path) -> None:
 
 
 def test_turns_on_postgresql() -> None:
-    with server() as running:
-        measures = turns(running.url, (("turns", "lanes", 2, 1), ("race", "racing", 2, 2)), seconds=0.5, rounds=1)
+    with database() as url:
+        measures = turns(url, (("turns", "lanes", 2, 1), ("race", "racing", 2, 2)), seconds=0.5, rounds=1)
     assert list(measures) == ["turns", "race"]
     assert all(measure["per_second"] > 0 and measure["decided_a_command"] >= 1 for measure in measures.values())
     assert re.findall(r"^\| (\w+) \|", table(measures), re.MULTILINE) == ["Case", "turns", "race"]

@@ -297,7 +297,10 @@ def test_the_dead_letters_of_a_group_are_listed_and_delivered_again(capsys: pyte
     "arguments, words",
     [
         (["consume", "--bus", "memory:", "--group", "g"], "a bus in memory ends with the command"),
-        (["consume", "--bus", "smoke://u:s3cret@host", "--group", "g"], "is no event bus: known are amqp:, amqps:, file:, kafka:, memory:"),
+        (
+            ["consume", "--bus", "smoke://u:s3cret@host", "--group", "g"],
+            "is no event bus: known are amqp:, amqps:, file:, kafka:, memory:, nats:",
+        ),
         (["consume", "--bus", BUS, "--group", ""], "a group is named by a text of 1 to 128 characters"),
         (["consume", "--bus", BUS, "--group", "g", "--source", ""], "--source is empty"),
         ([*PUBLISH, "--name", "No name"], "name must be a lower-case ASCII identifier"),

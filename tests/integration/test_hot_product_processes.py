@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from inventory_es import open_inventory
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 PROCESSES, CALLERS, COMMANDS = 3, 8, 240
 SHOP = """
@@ -90,8 +90,8 @@ def _rest(shop: "subprocess.Popen[str]") -> str:
 @pytest.fixture(params=["file", "sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgresql":
-        with server() as running:
-            yield running.url
+        with database() as url:
+            yield url
     else:
         yield f"{request.param}:{tmp_path}/stock"
 

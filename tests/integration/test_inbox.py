@@ -20,7 +20,7 @@ from inventory_es.adapters.file import open_file_event_bus
 from inventory_es.adapters.system import SystemClock
 from inventory_es.inbox import TABLE, handled
 from inventory_es.testing.contracts.core.event_labels import EventLabels, recorded, stream_id
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 STREAM = stream_id("tea")
 Connect = Callable[[], Any]
@@ -28,8 +28,8 @@ Connect = Callable[[], Any]
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[str]:
-    with server() as running:
-        yield running.url
+    with database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -19,7 +19,7 @@ from inventory_es.adapters.postgresql.event_store import PostgresqlStore
 from inventory_es.adapters.postgresql.place import lent_place
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import IncompatibleStoreError, StoreUnavailableError
-from tests.servers.postgresql import Server, server
+from tests.servers.postgresql import database
 
 Lent = Connection[dict[str, Any]]
 _STRANGE: tuple[LiteralString, ...] = (
@@ -37,12 +37,12 @@ _STRANGE: tuple[LiteralString, ...] = (
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Server]:
-    with server() as one:
-        yield one
+def database_url() -> Iterator[str]:
+    with database() as made:
+        yield made
 
 
-def pool_of(running: Server, *settings: LiteralString, most: int = 4) -> ConnectionPool[Lent]:
+def pool_of(database_url: str, *settings: LiteralString, most: int = 4) -> ConnectionPool[Lent]:
     """Return a pool of the host, whose connections give rows as dictionaries and have these settings."""
 
     def configure(connection: Lent) -> None:
@@ -51,7 +51,7 @@ def pool_of(running: Server, *settings: LiteralString, most: int = 4) -> Connect
         connection.commit()
 
     return ConnectionPool(
-        running.url, min_size=1, max_size=most, kwargs={"row_factory": dict_row}, configure=configure, open=True, timeout=30
+        database_url, min_size=1, max_size=most, kwargs={"row_factory": dict_row}, configure=configure, open=True, timeout=30
     )
 
 
@@ -59,10 +59,10 @@ def store_of(pool: ConnectionPool[Lent], schema: str, options: str = "") -> Post
     return PostgresqlStore(lent_place(f"postgresql://?schema={schema}{options}"), lend=pool.connection)
 
 
-def test_a_service_sells_over_a_pool_with_strange_sessions(running: Server, backend: str) -> None:
+def test_a_service_sells_over_a_pool_with_strange_sessions(database_url: str, backend: str) -> None:
     async def main() -> None:
         url = f"postgresql://?schema=strange_{backend}"
-        with pool_of(running, *_STRANGE) as pool:
+        with pool_of(database_url, *_STRANGE) as pool:
             async with open_postgresql_event_store(url, lend=pool.connection) as store, open_inventory(store, snapshots=store) as inventory:
                 await inventory.add_stock("tea", "berlin", 10)
                 sold: list[int] = []
@@ -90,9 +90,9 @@ def test_a_service_sells_over_a_pool_with_strange_sessions(running: Server, back
     anyio.run(main, backend=backend)
 
 
-def test_the_handlers_of_the_host_are_its_own_again(running: Server) -> None:
+def test_the_handlers_of_the_host_are_its_own_again(database_url: str) -> None:
     heard: list[str] = []
-    with pool_of(running, most=1) as pool:
+    with pool_of(database_url, most=1) as pool:
         with pool.connection() as connection:
             connection.add_notice_handler(lambda told: heard.append(str(told.message_primary)))
         store = store_of(pool, "handlers")
@@ -103,25 +103,25 @@ def test_the_handlers_of_the_host_are_its_own_again(running: Server) -> None:
     assert heard == ["hello"]
 
 
-def test_a_session_whose_settings_would_change_an_answer_is_refused(running: Server) -> None:
+def test_a_session_whose_settings_would_change_an_answer_is_refused(database_url: str) -> None:
     for setting, told in (
         ("SET client_encoding = 'LATIN1'", "client_encoding of a lent connection is LATIN1"),
         ("SET default_transaction_isolation = 'serializable'", "transactions of this role are serializable"),
     ):
-        with pool_of(running, setting) as pool, pytest.raises(IncompatibleStoreError, match=told):
+        with pool_of(database_url, setting) as pool, pytest.raises(IncompatibleStoreError, match=told):
             store_of(pool, "refused")
 
 
-def test_a_connection_in_a_transaction_is_refused(running: Server) -> None:
-    with connect(running.url) as busy:
+def test_a_connection_in_a_transaction_is_refused(database_url: str) -> None:
+    with connect(database_url) as busy:
         busy.execute("SELECT 1")
 
         with pytest.raises(IncompatibleStoreError, match="in a transaction"):
             PostgresqlStore(lent_place("postgresql://?schema=busy"), lend=lambda _: nullcontext(busy))
 
 
-def test_a_pool_that_is_empty_or_closed_is_waited_for_no_longer_than_the_timeout(running: Server) -> None:
-    with pool_of(running, most=1) as pool:
+def test_a_pool_that_is_empty_or_closed_is_waited_for_no_longer_than_the_timeout(database_url: str) -> None:
+    with pool_of(database_url, most=1) as pool:
         store = store_of(pool, "empty", "&timeout=0.5")
         with pool.connection():
             started = time.monotonic()
@@ -133,11 +133,11 @@ def test_a_pool_that_is_empty_or_closed_is_waited_for_no_longer_than_the_timeout
         store.head()
 
 
-def test_a_lost_connection_is_replaced_by_the_pool(running: Server) -> None:
-    with pool_of(running, most=2) as pool:
+def test_a_lost_connection_is_replaced_by_the_pool(database_url: str) -> None:
+    with pool_of(database_url, most=2) as pool:
         store = store_of(pool, "lost")
         for _ in range(3):
-            with connect(running.url, autocommit=True) as killer:
+            with connect(database_url, autocommit=True) as killer:
                 others: LiteralString = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
                 killer.execute("SELECT pg_terminate_backend(pid, 5000) " + others)
             give_up = time.monotonic() + 30

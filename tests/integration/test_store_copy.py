@@ -43,7 +43,7 @@ from tests.contract.stores.plain_store import PlainStreams, Shelf
 from tests.contract.stores.sqlite_store import SqliteStore
 from tests.integration.killed_copies import kill_again_and_again
 from tests.integration.read_side import trade
-from tests.servers.postgresql import own_server, url_of
+from tests.servers.postgresql import own_database, url_of
 
 KINDS = ("memory", "file", "sqlite", "threaded", "postgresql")
 LABELS = EventLabels()
@@ -51,7 +51,7 @@ LABELS = EventLabels()
 
 @pytest.fixture(scope="module", autouse=True)
 def on_a_server() -> Iterator[None]:
-    with own_server():
+    with own_database():
         yield
 
 

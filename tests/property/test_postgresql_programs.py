@@ -28,7 +28,7 @@ from inventory_es.wiring import open_inventory
 from tests.integration.command_side import seconds
 from tests.property.serial_order import LINES, Sent, Witness, a_command, witness_of
 from tests.property.service_processes import Node, Processes, Task, play, processes
-from tests.servers.postgresql import server
+from tests.servers.postgresql import database
 
 FEW = settings(max_examples=settings().max_examples // 10, stateful_step_count=20, suppress_health_check=list(HealthCheck))
 NAMES = count()
@@ -45,9 +45,9 @@ class Shops:
 
 @pytest.fixture(scope="module")
 def shops() -> Iterator[Shops]:
-    with server() as one, processes("asyncio", "trio", "asyncio") as running:
-        running.open(one.url)
-        yield Shops(running, one.url)
+    with database() as url, processes("asyncio", "trio", "asyncio") as running:
+        running.open(url)
+        yield Shops(running, url)
 
 
 async def execute(node: Node, at: datetime, command: Command) -> Any:
