@@ -12,7 +12,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.testing import EventStoreContract, Site
 from inventory_es.testing.contracts.event_store.harness import Interference
 from tests.contract.share import ShareOfRuns
-from tests.servers.postgresql import drop_schema, own_server, rename_schema, url_of
+from tests.servers.postgresql import own_server, rename_schema, url_of
 from tests.servers.proxy import Proxy
 
 _BEHIND_THE_PROXY = ("es_80_", "es_82_", "es_83_", "es_84_")
@@ -53,7 +53,3 @@ class TestPostgresqlEventStore(ShareOfRuns, EventStoreContract):
             lost = "DELETE FROM {0}.events USING {0}.streams WHERE id = stream_id AND name = %s AND version = 2"
             connection.execute(sql.SQL(lost).format(sql.Identifier(site.name)), (stream.text,))
         return True
-
-    async def drop(self, site: Site) -> None:
-        drop_schema(site.name)
-        drop_schema(f"{site.name}_elsewhere")

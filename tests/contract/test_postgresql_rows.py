@@ -9,7 +9,7 @@ from inventory_es.adapters.postgresql import open_postgresql_event_store, open_p
 from inventory_es.ports import ReadModel, SnapshotStore
 from inventory_es.testing import ReadModelContract, Site, SnapshotStoreContract
 from tests.contract.share import ShareOfRuns
-from tests.servers.postgresql import Server, drop_schema, own_server, url_of
+from tests.servers.postgresql import own_database, url_of
 
 
 class TestPostgresqlReadModel(ShareOfRuns, ReadModelContract):
@@ -18,8 +18,8 @@ class TestPostgresqlReadModel(ShareOfRuns, ReadModelContract):
     survives_fork = True
 
     @classmethod
-    def lifespan(cls) -> AbstractContextManager[Server]:  # type: ignore[override]  # what it yields is not used
-        return own_server()
+    def lifespan(cls) -> AbstractContextManager[str]:  # type: ignore[override]  # what it yields is not used
+        return own_database()
 
     @asynccontextmanager
     async def open_read_model(self, site: Site) -> AsyncIterator[ReadModel]:
@@ -31,9 +31,6 @@ class TestPostgresqlReadModel(ShareOfRuns, ReadModelContract):
             connection.execute(sql.SQL("ALTER TABLE {}.projections RENAME TO gone").format(sql.Identifier(site.name)))
         return True
 
-    async def drop(self, site: Site) -> None:
-        drop_schema(site.name)
-
 
 class TestPostgresqlSnapshotStore(ShareOfRuns, SnapshotStoreContract):
     is_durable = True
@@ -41,13 +38,10 @@ class TestPostgresqlSnapshotStore(ShareOfRuns, SnapshotStoreContract):
     survives_fork = True
 
     @classmethod
-    def lifespan(cls) -> AbstractContextManager[Server]:  # type: ignore[override]  # what it yields is not used
-        return own_server()
+    def lifespan(cls) -> AbstractContextManager[str]:  # type: ignore[override]  # what it yields is not used
+        return own_database()
 
     @asynccontextmanager
     async def open_snapshots(self, site: Site) -> AsyncIterator[SnapshotStore]:
         async with open_postgresql_event_store(url_of(site.name)) as store:
             yield store
-
-    async def drop(self, site: Site) -> None:
-        drop_schema(site.name)

@@ -215,12 +215,6 @@ def as_role(url: str, role: str) -> str:
     return url.replace("postgres@", f"{role}@")
 
 
-def drop_schema(schema: str) -> None:
-    """Drop a schema of that server, and what is in it."""
-    with psycopg.connect(os.environ[_VARIABLE], autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
-
-
 def rename_schema(schema: str, name: str) -> None:
     """Give a schema of that server another name."""
     with psycopg.connect(os.environ[_VARIABLE], autocommit=True) as connection:
