@@ -86,7 +86,7 @@ class InventoryService:
             reason=reason,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def reserve(
         self,
@@ -132,7 +132,7 @@ class InventoryService:
             not_after=not_after,
             reference=reference,
         )
-        return cast(Reservation, await self._execute(command, named=reservation_id is not None))
+        return cast(Reservation, await self._opening.here().handler.execute(command, named=reservation_id is not None))
 
     async def extend(self, held: Held, *, ttl: timedelta, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
         """Extend a reservation until ``ttl`` from now, if that is later than before; a firm one stays firm.
@@ -149,7 +149,7 @@ class InventoryService:
             ttl=ttl,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def confirm(self, held: Held, *, command_id: Id | None = None, reference: str | None = None) -> CommandResult:
         """Make a reservation firm, so that it never expires.
@@ -162,7 +162,7 @@ class InventoryService:
         command = c.ConfirmReservation(
             inventory_id=held.inventory_id, command_id=self._id(command_id), reservation_id=held.reservation_id, reference=reference
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def release(
         self,
@@ -188,7 +188,7 @@ class InventoryService:
             reason=reason,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def commit(
         self,
@@ -217,7 +217,7 @@ class InventoryService:
             reason=reason,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def adjust(
         self,
@@ -244,7 +244,7 @@ class InventoryService:
             shortfall=shortfall,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def record_count(
         self,
@@ -274,12 +274,12 @@ class InventoryService:
             shortfall=shortfall,
             reference=reference,
         )
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def expire(self, product_id: Id, store_id: Id, *, limit: int = 500, command_id: Id | None = None) -> CommandResult:
         """Expire due reservations, oldest first, up to ``limit``. Every other write closes due reservations too."""
         command = c.ExpireReservations(inventory_id=inventory_id(product_id, store_id), command_id=self._id(command_id), limit=limit)
-        return cast(CommandResult, await self._execute(command, named=command_id is not None))
+        return cast(CommandResult, await self._opening.here().handler.execute(command, named=command_id is not None))
 
     async def execute(self, command: c.Command, *, expected_version: int | None = None) -> CommandOutcome:
         """Execute a command under the id that it carries. A :class:`ReserveStock` returns a reservation.
@@ -406,9 +406,6 @@ class InventoryService:
 
     def _id(self, given: Id | None) -> Id:
         return self.parts.ids.new_id() if given is None else given
-
-    def _execute(self, command: c.Command, *, named: bool) -> Awaitable[CommandOutcome]:
-        return self._opening.here().handler.execute(command, named=named)
 
 
 def _with_read_model(part: T | None) -> T:
