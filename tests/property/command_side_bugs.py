@@ -73,8 +73,8 @@ _ELSEWHERE = [
     Bug(
         "a reserve and a command share their ids",
         command_identity,
-        'return self._name("reserve\\x00" + reservation_id)',
-        "return self.own(reservation_id, 0)",
+        'return self._name("reserve\\x00" + command.reservation_id)',
+        "return self.own(command.reservation_id, 0)",
     ),
     Bug("the events of one command share an id", command_identity, "own += 1", "own += 0"),
     Bug(

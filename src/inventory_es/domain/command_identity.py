@@ -48,22 +48,23 @@ class EventIds:
         """Return the id of a command's own event number ``index``, from 0. Events that close due reservations are not counted."""
         return self._name(f"own\x00{index}\x00{command_id}")
 
-    def reserve(self, reservation_id: str) -> UUID:
-        """Return the id of the event that makes this reservation."""
-        return self._name("reserve\x00" + reservation_id)
-
     def due(self, command_id: str, reservation_id: str) -> UUID:
         """Return the id of the event that closes a due reservation before a command."""
         return self._name(f"due\x00{len(command_id)}\x00{command_id}\x00{reservation_id}")
 
     def first_own(self, command: Command) -> UUID:
-        """Return the id of the command's first own event. If that event is stored, the command was accepted."""
-        return self.reserve(command.reservation_id) if type(command) is ReserveStock else self.own(command.command_id, 0)
+        """Return the id of the command's first own event. If that event is stored, the command was accepted.
+
+        The event of a :class:`ReserveStock` is named by its reservation, whose id is the command's id too.
+        """
+        if type(command) is ReserveStock:
+            return self._name("reserve\x00" + command.reservation_id)
+        return self.own(command.command_id, 0)
 
     def of(self, command: Command, events: Sequence[Event]) -> list[UUID]:
         """Return the ids of the events of ``command``."""
         if len(events) == 1 and type(command) is not ExpireReservations:
-            return [self.reserve(command.reservation_id) if type(command) is ReserveStock else self.own(command.command_id, 0)]
+            return [self.first_own(command)]
         ids: list[UUID] = []
         own = 0
         sweeping = isinstance(command, ExpireReservations)
@@ -71,7 +72,7 @@ class EventIds:
             if not sweeping and isinstance(event, StockReleasedEvent) and event.reason is ReleaseReason.EXPIRED:
                 ids.append(self.due(command.command_id, event.reservation_id))
             elif isinstance(command, ReserveStock):
-                ids.append(self.reserve(command.reservation_id))
+                ids.append(self.first_own(command))
             else:
                 ids.append(self.own(command.command_id, own))
                 own += 1
