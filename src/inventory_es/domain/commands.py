@@ -85,8 +85,6 @@ def _delta(value: int) -> int:
 
 def check_ttl(value: timedelta) -> timedelta:
     """Check a time to live: above zero and at most a hundred years."""
-    if type(value) is timedelta and _ZERO < value <= MAX_TTL:
-        return value
     if not isinstance(value, timedelta):
         raise InvalidTtlError(problem=f"must be a timedelta, not a {type(value).__name__}")
     if not _ZERO < value <= MAX_TTL:
@@ -195,7 +193,7 @@ class ReserveStock:
             inventory_id=inventory_id if type(inventory_id) is InventoryId else _inventory_id(inventory_id),
             reservation_id=identifier("reservation_id", reservation_id),
             quantity=quantity if type(quantity) is int and 0 < quantity <= MAX_QUANTITY else _quantity(quantity),
-            ttl=None if ttl is None else check_ttl(ttl),
+            ttl=ttl if ttl is None or (type(ttl) is timedelta and _ZERO < ttl <= MAX_TTL) else check_ttl(ttl),
             purpose=purpose if type(purpose) is Purpose else _one_of(Purpose, purpose),
             owner_id=None if owner_id is None else identifier("owner_id", owner_id),
             keep_available=keep_available
