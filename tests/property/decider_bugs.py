@@ -309,12 +309,12 @@ _OF_DECISIONS = {
         "        lacking",
     ),
     "the reason of an adjustment is lost": (
-        "self._adjust(command.delta, command.reason, command.shortfall)",
-        "self._adjust(command.delta, AdjustReason.CORRECTION, command.shortfall)",
+        "decision.adjust(command.delta, command.reason, command.shortfall)",
+        "decision.adjust(command.delta, AdjustReason.CORRECTION, command.shortfall)",
     ),
     "an adjustment passes for a count": (
-        "self._adjust(command.delta, command.reason, command.shortfall)",
-        "self._adjust(command.delta, AdjustReason.COUNT, command.shortfall)",
+        "decision.adjust(command.delta, command.reason, command.shortfall)",
+        "decision.adjust(command.delta, AdjustReason.COUNT, command.shortfall)",
     ),
     "the releases of a shortfall come after the adjustment": (
         "        self.own.append(StockAdjustedEvent(*self._place, delta, reason, counted, observed_version, on_hand, self.reserved))",
@@ -326,7 +326,7 @@ _OF_DECISIONS = {
     "a sweep closes the last due ones": ("self._book.due(at, command.limit)", "self._book.due(at, None)[-command.limit :]"),
     "a no-op closes what is due": ("        if not decision.own:\n            return ()\n", ""),
     "what is due stays open": (
-        "(*_expired(self, decision.due), *decision.own) if decision.due else tuple(decision.own)",
+        "(*_expired(self, due), *decision.own) if due else tuple(decision.own)",
         "tuple(decision.own)",
     ),
     "only the first policy is asked": ("for policy in policies:", "for policy in policies[:1]:"),
@@ -345,8 +345,8 @@ _OF_DECISIONS = {
     "an expiry has the reason of a cancellation": ("ReleaseReason.EXPIRED", "ReleaseReason.CANCELLED"),
     "an expiry leaves the remaining units": ("hold.reservation_id, 0, ReleaseReason", "hold.reservation_id, hold.remaining, ReleaseReason"),
     "expiries come after the command's own events": (
-        "(*_expired(self, decision.due), *decision.own)",
-        "(*decision.own, *_expired(self, decision.due))",
+        "(*_expired(self, due), *decision.own)",
+        "(*decision.own, *_expired(self, due))",
     ),
     "only the first due hold is closed on the way": ("= book.due(at, None)", "= book.due(at, None)[:1]"),
     "what is due is closed in any order": ("= book.due(at, None)", "= book.due(at, None)[::-1]"),

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import ClassVar, Final, NoReturn, Self, assert_never, cast
 
+import attrs
+
 from inventory_es.domain.commands import (
     AddStock,
     AdjustStock,
@@ -50,6 +52,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.quantity import MAX_QUANTITY, StockQuantity
 from inventory_es.domain.reasons import AdjustReason, Ending, ReleaseReason, Remainder, Shortfall
 from inventory_es.domain.reservation_book import ClosedReservation, InventorySnapshot, OpenReservation, ReservationBook
+from inventory_es.domain.stream_id import StreamId
 
 _ZERO = timedelta(0)
 _OF_NO_RESERVATION = frozenset({StockAddedEvent, StockAdjustedEvent})
@@ -215,8 +218,30 @@ class Inventory:
             raise ValueError(msg)
         if isinstance(command, ExpireReservations):
             return _expired(self, self._book.due(at, command.limit))
-        decision = _Decision(self, self._book, at)
-        decision.make(command, observed_on_hand)
+        book, place = self._book, (self.inventory_id.product_id, self.inventory_id.store_id)
+        due, reserved = book.due(at, None), self._reserved
+        if due:
+            reserved -= sum(hold.remaining for hold in due)
+        decision = _Decision(self, book, at, self.inventory_id.stream, place, self._on_hand, reserved)
+        match command:
+            case ReserveStock():
+                decision.reserve(command)
+            case CommitStock():
+                decision.commit(command)
+            case ReleaseStock():
+                decision.release(command)
+            case AddStock():
+                decision.add(command)
+            case ConfirmReservation():
+                decision.confirm(command)
+            case ExtendReservation():
+                decision.extend(command)
+            case AdjustStock():
+                decision.adjust(command.delta, command.reason, command.shortfall)
+            case RecordCount():
+                decision.count(command, observed_on_hand)
+            case _:
+                assert_never(command)
         if policies and decision.own:
             view = StockView(self, at)
             for policy in policies:
@@ -225,7 +250,7 @@ class Inventory:
                     raise HostFunctionError.about(role="policy", function=policy, answer=answer, expected=_OF_POLICY)
         if not decision.own:
             return ()
-        return (*_expired(self, decision.due), *decision.own) if decision.due else tuple(decision.own)
+        return (*_expired(self, due), *decision.own) if due else tuple(decision.own)
 
     def apply(self, recorded: tuple[Event, int, datetime]) -> None:
         """Apply the next event of the stream. No other method changes the state.
@@ -375,62 +400,32 @@ class Inventory:
         raise CorruptStreamError(stream=self.inventory_id.stream, version=version, problem=problem) from None
 
 
+@attrs.define(eq=False)
 class _Decision:
     """The events of one command, in order, and the balance after the events decided so far.
 
     Attributes:
         on_hand: the units on hand.
-        due: the reservations that are closed as expired before the command.
         reserved: the units reserved, without due reservations.
         own: the command's own events.
     """
 
-    __slots__ = ("_at", "_book", "_inventory", "_place", "_stream", "due", "on_hand", "own", "reserved")
+    _inventory: Inventory
+    _book: ReservationBook
+    _at: datetime
+    _stream: StreamId
+    _place: tuple[str, str]
+    on_hand: int
+    reserved: int
+    own: list[Event] = attrs.field(factory=list, init=False)
 
-    def __init__(self, inventory: Inventory, book: ReservationBook, at: datetime) -> None:
-        self._inventory = inventory
-        self._book = book
-        self._at = at
-        self._stream = inventory.inventory_id.stream
-        self._place = (inventory.inventory_id.product_id, inventory.inventory_id.store_id)
-        self.on_hand: int = inventory.units_on_hand
-        self.reserved: int = inventory.units_reserved
-        self.due: tuple[OpenReservation, ...] = book.due(at, None)
-        if self.due:
-            self.reserved -= sum(hold.remaining for hold in self.due)
-        self.own: list[Event] = []
-
-    def make(self, command: Command, observed_on_hand: int | None) -> None:
-        """Add the events of ``command``, or raise its rejection."""
-        match command:
-            case ReserveStock():
-                self._reserve(command)
-            case CommitStock():
-                self._commit(command)
-            case ReleaseStock():
-                self._release(command)
-            case AddStock():
-                self._add(command)
-            case ConfirmReservation():
-                self._confirm(command)
-            case ExtendReservation():
-                self._extend(command)
-            case AdjustStock():
-                self._adjust(command.delta, command.reason, command.shortfall)
-            case RecordCount():
-                self._count(command, observed_on_hand)
-            case ExpireReservations():
-                raise TypeError(command)  # decided without a balance of its own
-            case _:
-                assert_never(command)
-
-    def _add(self, command: AddStock) -> None:
+    def add(self, command: AddStock) -> None:
         on_hand = self.on_hand + command.quantity
         if on_hand > MAX_QUANTITY:
             raise QuantityOverflowError(name="on_hand", limit=MAX_QUANTITY)
         self.own.append(StockAddedEvent(*self._place, command.quantity, command.reason, on_hand, self.reserved))
 
-    def _reserve(self, command: ReserveStock) -> None:
+    def reserve(self, command: ReserveStock) -> None:
         reservation_id, quantity = command.reservation_id, command.quantity
         if self._book.knows(reservation_id):
             raise ReservationIdTakenError(inventory=self._stream, reservation_id=reservation_id)
@@ -446,7 +441,7 @@ class _Decision:
         purpose, owner_id, on_hand, reserved = command.purpose, command.owner_id, self.on_hand, self.reserved
         self.own.append(StockReservedEvent(*self._place, quantity, reservation_id, purpose, owner_id, expires_at, on_hand, reserved))
 
-    def _extend(self, command: ExtendReservation) -> None:
+    def extend(self, command: ExtendReservation) -> None:
         hold = self._open(command.reservation_id)
         if hold.expires_at is None:
             return
@@ -456,12 +451,12 @@ class _Decision:
                 ReservationExtendedEvent(*self._place, hold.reservation_id, hold.expires_at, expires_at, self.on_hand, self.reserved)
             )
 
-    def _confirm(self, command: ConfirmReservation) -> None:
+    def confirm(self, command: ConfirmReservation) -> None:
         hold = self._open(command.reservation_id)
         if hold.expires_at is not None:
             self.own.append(ReservationExtendedEvent(*self._place, hold.reservation_id, hold.expires_at, None, self.on_hand, self.reserved))
 
-    def _release(self, command: ReleaseStock) -> None:
+    def release(self, command: ReleaseStock) -> None:
         try:
             hold = self._open(command.reservation_id)
         except (ReservationAlreadyReleasedError, ReservationExpiredError):
@@ -469,7 +464,7 @@ class _Decision:
         quantity = self._some(hold, command.quantity)
         self._give_back(hold, quantity, command.reason, remaining=hold.remaining - quantity)
 
-    def _commit(self, command: CommitStock) -> None:
+    def commit(self, command: CommitStock) -> None:
         hold = self._open(command.reservation_id)
         quantity = self._some(hold, command.quantity)
         remaining = hold.remaining - quantity
@@ -480,7 +475,7 @@ class _Decision:
         if remaining and command.remainder is Remainder.RELEASE:
             self._give_back(hold, remaining, ReleaseReason.REMAINDER, remaining=0)
 
-    def _count(self, command: RecordCount, observed_on_hand: int | None) -> None:
+    def count(self, command: RecordCount, observed_on_hand: int | None) -> None:
         observed = command.observed_version
         if observed < self._inventory.last_count_version:
             raise CountSupersededError(
@@ -495,9 +490,9 @@ class _Decision:
             msg = f"observed_on_hand is needed: units on hand of {self._inventory.inventory_id} at version {observed}"
             raise ValueError(msg)
         delta = command.counted - observed_on_hand
-        self._adjust(delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
+        self.adjust(delta, AdjustReason.COUNT, command.shortfall, counted=command.counted, observed_version=observed)
 
-    def _adjust(
+    def adjust(
         self,
         delta: int,
         reason: AdjustReason,
