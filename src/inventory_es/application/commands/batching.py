@@ -76,6 +76,7 @@ class Callers:
         self.waking: int = 0
 
 
+@attrs.define(eq=False)
 class Batcher(Generic[T]):
     """A queue whose callers serve one another, one batch at a time.
 
@@ -90,13 +91,9 @@ class Batcher(Generic[T]):
         queue: the items that wait.
     """
 
-    __slots__ = ("_callers", "_lock", "leader", "queue")
-
-    def __init__(self, callers: Callers) -> None:
-        self._callers = callers
-        self._lock = callers.lock
-        self.leader: T | None = None
-        self.queue: deque[T] = deque()
+    _callers: Callers
+    leader: T | None = attrs.field(default=None, init=False)
+    queue: deque[T] = attrs.field(factory=deque, init=False)
 
     async def submit(self, item: T, serve: Callable[[list[T]], Awaitable[None]], limit: int) -> None:
         """Have ``item`` served, by this caller or by another one.
@@ -110,7 +107,7 @@ class Batcher(Generic[T]):
         batch: list[T] = []
         item.is_gone = False
         try:
-            with self._lock:
+            with self._callers.lock:
                 if self.leader is None and not (self._callers.waking or item.is_taken or item.meets):  # the usual case: nobody to meet
                     self.leader = item
                     item.leads = item.is_taken = True
@@ -154,7 +151,7 @@ class Batcher(Generic[T]):
     async def _wait_to_lead(self, item: T) -> bool:
         """Queue an item, unless it is taken, and wait. Return True if its caller leads now: then it is first in the queue."""
         wakeup: Wakeup | None = None
-        with self._lock:
+        with self._callers.lock:
             if not item.is_taken:
                 self.queue.append(item)
             if self.leader is None:
@@ -169,7 +166,7 @@ class Batcher(Generic[T]):
                 item.is_gone, item.leads = True, False
                 raise
             finally:
-                with self._lock:
+                with self._callers.lock:
                     if item.wakeup is not wakeup:  # somebody woke it
                         self._callers.waking -= 1
                     item.wakeup = None
@@ -185,7 +182,7 @@ class Batcher(Generic[T]):
 
     def take(self, batch: list[T], limit: int) -> None:
         """Fill a batch from the queue. A leader may do so again while it serves. What is in both is in the queue."""
-        with self._lock:
+        with self._callers.lock:
             queue = self.queue
             while queue and len(batch) < limit and not (batch and queue[0].alone):
                 item = queue[0]
@@ -195,7 +192,7 @@ class Batcher(Generic[T]):
 
     def _settle(self, batch: Sequence[T]) -> None:
         """Wake the followers of a batch that are served, and queue the others again, before all that came later."""
-        with self._lock:
+        with self._callers.lock:
             for item in reversed(batch[1:]):
                 if not (item.is_settled or item.is_gone or item in self.queue):
                     self.queue.appendleft(item)
@@ -206,7 +203,7 @@ class Batcher(Generic[T]):
 
     def _finish(self, item: T, batch: Sequence[T]) -> None:
         """End a caller's lead, or its wait: settle its batch, and let the first that waits lead. Idempotent."""
-        with self._lock:
+        with self._callers.lock:
             if item.is_gone:
                 item.wakeup = None  # whoever wakes it would count a caller that takes no step any more
                 if item in self.queue:  # interrupted before it was taken

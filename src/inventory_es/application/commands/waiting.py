@@ -6,10 +6,11 @@ Callers are tasks of one event loop, or threads; nothing else in this package kn
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, Self, cast
 
 import anyio
+import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
 from inventory_es.ports.toolkit.waiting import Wakeup, blocks, futures
@@ -101,17 +102,17 @@ class _ThreadWakeup(Wakeup):
         return cast("Generator[Any, Any, object]", iter(()))
 
 
-class _Block(nullcontext["_Block"]):
+@attrs.frozen(kw_only=True)
+class _ThreadScope(AbstractContextManager["_ThreadScope"]):
     """A block of a thread, which nobody cancels."""
 
-    def __enter__(self) -> Self:
-        return self
+    shield: bool
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def cancel(self) -> None:
         """Do nothing: a thread finishes what it began."""
-
-
-_BLOCK = _Block()
 
 
 class ThreadWaiting:
@@ -123,13 +124,11 @@ class ThreadWaiting:
         """Return an awaitable that blocks its thread."""
         return _ThreadWakeup()
 
-    def scope(self, *, shield: bool) -> Scope:  # noqa: ARG002  # nothing is to be shielded
-        """Return a block that nobody cancels."""
-        return _BLOCK
-
     def cancellation(self) -> type[BaseException]:
         """Return the class of all interruptions: ``KeyboardInterrupt``, and those of a host."""
         return BaseException
+
+    scope: "staticmethod[..., _ThreadScope]" = staticmethod(_ThreadScope)
 
     async def give_way(self) -> None:
         """Let other threads run."""
