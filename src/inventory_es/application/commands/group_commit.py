@@ -15,7 +15,6 @@ from inventory_es.ports.errors import AppendOutcomeUnknownError, ConcurrencyErro
 from inventory_es.ports.event_store import EventStore, GroupCommit, TurnTaking
 from inventory_es.ports.records import AppendResult, StreamWrite
 from inventory_es.ports.toolkit.blocking_calls import WithdrawnError, was_withdrawn
-from inventory_es.ports.toolkit.waiting import finishing
 
 MAX_GROUPS = 512
 """The most independent appends in one commit, so that the time of one commit stays bounded."""
@@ -120,7 +119,7 @@ class Committer:
         with self._waiting.scope(shield=not self._withdraws) as scope:
             self._sending = scope
             try:
-                with finishing():
+                with self._waiting.finishing():
                     await self._commit(batch)
                 is_sent = True
             except BaseException as problem:

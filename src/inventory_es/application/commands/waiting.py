@@ -6,14 +6,14 @@ Callers are tasks of one event loop, or threads; nothing else in this package kn
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, Self, cast
 
 import anyio
 import attrs
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint, checkpoint_if_cancelled
 
-from inventory_es.ports.toolkit.waiting import Wakeup, blocks, futures
+from inventory_es.ports.toolkit.waiting import Wakeup, blocks, finishing, futures
 
 
 class Scope(AbstractContextManager["Scope"], Protocol):
@@ -46,6 +46,10 @@ class Waiting(Protocol):
         """Return the class of the exception that cancels a caller."""
         ...
 
+    def finishing(self) -> AbstractContextManager[None]:
+        """Return a block whose calls of the store are answered even if the caller is cancelled, because others wait for the answer too."""
+        ...
+
     async def give_way(self) -> None:
         """Let other callers run for one step. A cancellation is not delivered here."""
 
@@ -75,6 +79,7 @@ class TaskWaiting:
         return anyio.get_cancelled_exc_class()
 
     scope: "staticmethod[..., anyio.CancelScope]" = staticmethod(anyio.CancelScope)
+    finishing: "staticmethod[[], AbstractContextManager[None]]" = staticmethod(finishing)
     give_way: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(cancel_shielded_checkpoint)
     pass_by: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint)
     check_cancelled: "staticmethod[[], Coroutine[Any, Any, None]]" = staticmethod(checkpoint_if_cancelled)
@@ -129,6 +134,7 @@ class ThreadWaiting:
         return BaseException
 
     scope: "staticmethod[..., _ThreadScope]" = staticmethod(_ThreadScope)
+    finishing: "staticmethod[[], AbstractContextManager[None]]" = staticmethod(nullcontext)
 
     async def give_way(self) -> None:
         """Let other threads run."""
