@@ -1,6 +1,6 @@
 """The asynchronous layer: who shares a commit, who is withdrawn, who hears what when it fails, and how it closes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -262,12 +262,12 @@ class _SlowEngine:
         self.go = [Event(), Event()]
         self.commits = 0
 
-    def commit_taken(self, take: Callable[[], Sequence[Any]]) -> list[Any]:
-        groups = take()
+    def commit(self, appends: Iterable[Any]) -> list[Any]:
+        groups = list(appends)
         number, self.commits = self.commits, self.commits + 1
         self.begun[number].set()
         self.go[number].wait()
-        return list(groups)
+        return groups
 
     def settle(self) -> int:
         return 0

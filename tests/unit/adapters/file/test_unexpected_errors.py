@@ -162,10 +162,10 @@ class Failing(FileStore):
     where = ""
     problem: type[BaseException] = MemoryError
 
-    def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
+    def commit(self, appends: Iterable[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
         if self.where == "commit":
             raise self.problem
-        return super().commit_taken(take)
+        return super().commit(appends)
 
     def settle(self) -> int:
         if self.where == "settle":

@@ -46,6 +46,7 @@ class _Stream:
     own: dict[int, tuple[NewEvent, int, int]] = attrs.field(factory=dict)
 
 
+@attrs.define(eq=False)
 class AppendBatch:
     """The appends of one line of the journal.
 
@@ -55,6 +56,7 @@ class AppendBatch:
         index: of everything that is durable.
         read: returns the events at some places.
         store: its name, for errors.
+        position: of the last durable event.
 
     Attributes:
         position: of the last event, durable or of this batch.
@@ -62,14 +64,13 @@ class AppendBatch:
         indexed: the same for the index.
     """
 
-    def __init__(self, index: StoreIndex, read: Callable[[Sequence[EventPlaces]], Sequence[StoredEvent]], *, store: str) -> None:
-        self._store = store
-        self._index = index
-        self._read = read
-        self._streams: dict[str, _Stream] = {}
-        self.position: int = index.end.position
-        self.stored: list[bytes] = []
-        self.indexed: list[IndexedEvent] = []
+    _index: StoreIndex
+    _read: Callable[[Sequence[EventPlaces]], Sequence[StoredEvent]]
+    _store: str
+    position: int
+    stored: list[bytes] = attrs.field(factory=list, init=False)
+    indexed: list[IndexedEvent] = attrs.field(factory=list, init=False)
+    _streams: dict[str, _Stream] = attrs.field(factory=dict, init=False)
 
     def decide(self, writes: Sequence[StreamWrite]) -> AppendResult | Exception:
         """Return the outcome of one append, if the commit succeeds. Its events are added to the batch."""

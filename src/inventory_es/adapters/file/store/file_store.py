@@ -16,7 +16,7 @@ crash it, forget the store and open another one on the same files.
 
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import TracebackType
@@ -135,8 +135,11 @@ class FileStore:
             store._derived.begin()
             return store
 
-    def commit(self, groups: Sequence[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
+    def commit(self, appends: Iterable[Sequence[StreamWrite]]) -> list[AppendResult | Exception]:
         """Run appends in order, and make them durable with one line and one sync.
+
+        Args:
+            appends: the writes of each. It is iterated under the lock, so an append that it does not yield any more is not begun.
 
         Returns:
             One outcome for each: the result or the error of ``EventStore.append``.
@@ -144,17 +147,13 @@ class FileStore:
         Raises:
             AppendOutcomeUnknownError: all appends that were not refused are written, or none.
         """
-        return self.commit_taken(lambda: groups) if groups else []
-
-    def commit_taken(self, take: Callable[[], Sequence[Sequence[StreamWrite]]]) -> list[AppendResult | Exception]:
-        """Commit the appends that ``take`` returns: it is called under the lock, so an append withdrawn before is not begun."""
         self.check_usable()
         with self._unavailable, self._journal.exclusive() as tail:
             self._format.check_place()
-            groups = take()
+            groups = list(appends)
             with self._mutex:
                 self._index.follow(tail)
-                batch = AppendBatch(self._index, self._events, store=self.name)
+                batch = AppendBatch(self._index, self._events, self.name, self._index.end.position)
                 outcomes = list(map(batch.decide, groups))
             if not batch.stored:
                 return outcomes

@@ -6,7 +6,7 @@ All appends that arrive while the thread commits share its next commit.
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from copy import copy
 from math import inf
@@ -223,14 +223,14 @@ class CommitWriter:
     def _commit(self) -> None:
         """Commit the requests at the front together. They are claimed under the lock; until then, each may be withdrawn."""
         try:
-            outcomes = self._store.commit_taken(self._take)
+            outcomes = self._store.commit(self._take())
         except WithdrawnError:
             while self._waiting and isinstance(self._waiting[0], _Request):
                 self._waiting.popleft()
             return
         except Exception as problem:  # noqa: BLE001 - whatever it is belongs to the callers
             if not self._taken:
-                self._take()
+                list(self._take())
             requests = self._taken
             for request in requests:
                 request.error = problem if len(requests) == 1 else _copy(problem)
@@ -251,19 +251,18 @@ class CommitWriter:
             self._waiting.append(self._queue.get())
         return any(isinstance(one, _Request) and not one.claim.locked() for one in self._waiting)
 
-    def _take(self) -> Groups:
-        """Claim the requests at the front, and in the queue behind them, that were not withdrawn; return their appends."""
-        waiting, taken = self._waiting, self._taken
-        groups: list[Sequence[StreamWrite]] = []
-        while len(groups) < _MAX_GROUPS and (waiting or not self._queue.empty()):
+    def _take(self) -> Iterator[Sequence[StreamWrite]]:
+        """Claim the requests at the front, and in the queue behind them, that were not withdrawn; yield their appends."""
+        waiting, taken, count = self._waiting, self._taken, 0
+        while count < _MAX_GROUPS and (waiting or not self._queue.empty()):
             request = waiting.popleft() if waiting else self._queue.get()
             if not isinstance(request, _Request):
                 waiting.appendleft(request)
                 break
             if request.claim.acquire(blocking=False):
                 taken.append(request)
-                groups += request.groups
-        return groups
+                count += len(request.groups)
+                yield from request.groups
 
     def _deliver(self, requests: list[_Request]) -> None:
         for request in requests:
