@@ -1,17 +1,22 @@
 """A signal at any place of a synchronous call leaves the service usable, in every thread, while its traceback lives on."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from inventory_es.adapters.file import open_file
+from inventory_es.adapters.postgresql import connections as connections_of_postgresql
+from inventory_es.adapters.postgresql.connections import Connections
 from inventory_es.adapters.sqlite import open_sqlite
 from inventory_es.adapters.sqlite.connections import gate
 from inventory_es.domain.commands import AddStock
@@ -175,3 +180,28 @@ def test_followers_catch_up_after_an_interruption(scheme: str, tmp_path: Path, a
             level = another_thread.submit(inventory.queries.stock, "tea", "berlin").result(SECONDS)
             assert level is not None, where
             assert level.on_hand == done, where
+
+
+class _Host:
+    """A gate whose host lends at once."""
+
+    borrows = True
+
+    def borrow(self, _: float) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def all_busy(self) -> Exception:
+        return TimeoutError("every connection is in use")
+
+
+def test_no_connection_to_postgresql_is_lost() -> None:
+    """One that an interruption kept lent would leave every later caller without."""
+    connections = Connections(cast(Any, _Host()), 1)
+
+    async def borrow() -> None:
+        with connections.lend(monotonic()):
+            pass
+
+    within = connections_of_postgresql.__file__, contextlib.__file__, threading.__file__
+    for where in interruptions(lambda _: run_to_end(borrow()), least=20, within=within):
+        assert run_to_end(borrow()) is None, where  # without a wait

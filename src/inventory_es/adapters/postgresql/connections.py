@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Gene
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, suppress
 from copy import copy
 from functools import partial
+from queue import Empty, SimpleQueue
 from time import monotonic, monotonic_ns
 from typing import Any, LiteralString, TypeVar
 from weakref import WeakSet
@@ -140,7 +141,9 @@ class Connections:
 
     def __init__(self, gate: "Gate", most: int) -> None:
         self._gate = gate
-        self._free = threading.BoundedSemaphore(most)
+        self._most = most
+        self._lent: set[object] = set()
+        self._returns: SimpleQueue[None] = SimpleQueue()
         self._idle: list[Link] = []
 
     @contextmanager
@@ -150,13 +153,25 @@ class Connections:
         Raises:
             StoreUnavailableError, IncompatibleStoreError: there is none, and none can be made.
         """
-        if not self._free.acquire(timeout=max(0.0, give_up - monotonic())):
-            raise self._gate.all_busy()
-        try:
+        this = object()
+        try:  # no semaphore: a signal that ends its acquire() may leave it taken for good
+            while not self._has(this):
+                if (left := give_up - monotonic()) <= 0:
+                    raise self._gate.all_busy()
+                with suppress(Empty):
+                    self._returns.get(timeout=min(left, _LONGEST_PAUSE))
             with self._gate.borrow(give_up) if self._gate.borrows else self._own(give_up) as link:
                 yield link
         finally:
-            self._free.release()
+            self._lent.discard(this)
+            if self._returns.qsize() < self._most:
+                self._returns.put(None)
+
+    def _has(self, this: object) -> bool:
+        with STATE_LOCK:
+            if len(self._lent) < self._most:
+                self._lent.add(this)
+            return this in self._lent
 
     def close(self) -> None:
         """Close the idle connections."""
