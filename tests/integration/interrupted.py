@@ -26,6 +26,12 @@ def _instructions(code: CodeType) -> dict[int, tuple[bool, int | None]]:
     return {one.offset: (one.opname.startswith(_LOOKS), handlers.get(one.offset)) for one in dis.get_instructions(code)}
 
 
+def _is_in_finalizer(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
 class InterruptedAt:
     """A trace that raises ``KeyboardInterrupt`` at one of these places.
 
@@ -57,7 +63,7 @@ class InterruptedAt:
             looks, handler = self._last.get(id(frame), (True, instruction[1]))
             self._last[id(frame)] = instruction
             if looks and handler == instruction[1]:
-                self.left -= 1
+                self.left -= self.left != 1 or not _is_in_finalizer(frame)  # which would swallow it
                 if self.left == 0:
                     self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
                     raise KeyboardInterrupt

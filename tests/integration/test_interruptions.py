@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -15,17 +15,20 @@ from uuid import UUID
 import pytest
 
 from inventory_es.adapters.file import open_file
+from inventory_es.adapters.file.bus.event_bus import open_bus
 from inventory_es.adapters.postgresql import connections as connections_of_postgresql
 from inventory_es.adapters.postgresql.connections import Connections
 from inventory_es.adapters.sqlite import open_sqlite
 from inventory_es.adapters.sqlite.connections import gate
+from inventory_es.adapters.system import SystemClock
 from inventory_es.domain.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, StreamWrite
+from inventory_es.ports import NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit import waiting
 from inventory_es.ports.toolkit.waiting import run_to_end
-from inventory_es.sync import open_inventory
+from inventory_es.processes import OrderStatus
+from inventory_es.sync import Orders, open_inventory
 from tests.integration.interrupted import EVERYWHERE, InterruptedAt
 
 pytestmark = pytest.mark.filterwarnings(  # of what is interrupted before it begins, and of a dropped service
@@ -180,6 +183,47 @@ def test_followers_catch_up_after_an_interruption(scheme: str, tmp_path: Path, a
             level = another_thread.submit(inventory.queries.stock, "tea", "berlin").result(SECONDS)
             assert level is not None, where
             assert level.on_hand == done, where
+
+
+@pytest.mark.parametrize("scheme, every", [("memory", 691), ("file", 1_693), ("sqlite", 1_693)])
+def test_an_opening_can_be_repeated(scheme: str, every: int, tmp_path: Path, another_thread: Executor) -> None:
+    """A service opens its store with the first call."""
+    url = url_of(scheme, tmp_path)
+
+    def add(name: str) -> None:
+        with open_inventory(url) as inventory:
+            inventory.add_stock("tea", "berlin", 1, command_id=name)
+
+    for done, where in enumerate(interruptions(lambda place: add(f"c{place}"), every=every), 1):
+        another_thread.submit(add, f"d{done}").result(SECONDS)
+        assert not gate.uses, where
+
+
+@pytest.mark.parametrize("scheme, every", [("memory", 101), ("file", 307), ("sqlite", 307)])
+def test_an_order_can_be_placed_again(scheme: str, every: int, tmp_path: Path, another_thread: Executor) -> None:
+    with open_inventory(url_of(scheme, tmp_path)) as inventory:
+        inventory.add_stock("tea", "berlin", 1_000)
+        orders = Orders(inventory)
+
+        def reserve(number: int) -> Any:
+            return orders.reserve(f"o{number}", [("tea", "berlin", 1)], ttl=timedelta(minutes=15))
+
+        for done, where in enumerate(interruptions(lambda place: reserve(place // every + 1), every=every), 1):
+            assert another_thread.submit(reserve, done).result(SECONDS).status is OrderStatus.HELD, where
+            assert inventory.stock("tea", "berlin").reserved == done, where
+
+
+def test_a_file_bus_can_be_published_to_again(tmp_path: Path, another_thread: Executor) -> None:
+    bus = run_to_end(open_bus(str(tmp_path / "bus"), SystemClock()))
+    at = datetime(2026, 1, 5, tzinfo=UTC)
+
+    def publish(number: int) -> None:
+        event = RecordedEvent(StreamId("s", "1"), number, number, UUID(int=number), "Noted", 1, at, b"{}", b"{}")
+        run_to_end(bus.publish([event]))
+
+    for number, where in enumerate(interruptions(publish, every=7), 1):
+        assert another_thread.submit(publish, number).result(SECONDS) is None, where
+    run_to_end(bus.aclose())
 
 
 class _Host:

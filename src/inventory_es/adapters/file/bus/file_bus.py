@@ -131,9 +131,14 @@ class FileBus:
     def publish(self, events: Sequence[RecordedEvent]) -> None:
         """Write events to the journal, durably."""
         stored = [encode_published(event) for event in events]
-        with self._serving(), self._journal.exclusive() as tail:
-            for body, last in encode_lines(stored, first=tail.position + 1):
-                tail = self._journal.append(tail, body, position=last)  # noqa: PLW2901 - each line begins where the one before ended
+        with self._serving():
+            try:
+                with self._journal.exclusive() as tail:
+                    for body, last in encode_lines(stored, first=tail.position + 1):
+                        tail = self._journal.append(tail, body, position=last)  # noqa: PLW2901 - each line begins where the one before ended
+            except BaseException:  # of a signal too
+                self._journal.let_go()
+                raise
 
     def join(self, name: str, wanted: GroupFilter) -> tuple["FileBusGroup", BusConsumer]:
         """Add a consumer to a group, which this process takes over if it has no consumer of it yet.
