@@ -23,7 +23,7 @@ BARS: Mapping[str, int] = {
     "files that a reserve crosses: file": 34,
     "files that a reserve crosses: sqlite": 29,
     "functions that a reserve crosses: memory": 69,
-    "functions that a reserve crosses: file": 106,
+    "functions that a reserve crosses: file": 109,
     "functions that a reserve crosses: sqlite": 85,
     "functions that a synchronous reserve crosses: memory": 71,
     "functions that a synchronous reserve crosses: file": 107,
