@@ -42,7 +42,7 @@ BUDGETS: Mapping[str, int] = {
     "adapters/kafka": 1_163,
     "adapters/memory": 1_057,
     "adapters/nats": 1_149,
-    "adapters/postgresql": 3_007,
+    "adapters/postgresql": 3_000,
     "adapters/rabbitmq": 850,
     "adapters/redis": 1_032,
     "adapters/serialization": 1_442,

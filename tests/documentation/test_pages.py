@@ -12,7 +12,7 @@ from tests.documentation.pages import run_docstrings, run_page
 from tests.servers.kafka import running_kafka
 from tests.servers.nats import running_nats
 from tests.servers.nginx import NGINX
-from tests.servers.postgresql import database
+from tests.servers.postgresql import server
 from tests.servers.rabbitmq import HAS_RABBITMQ, HOW_TO_GET_IT, own_prefix
 from tests.servers.sqs import running_sqs
 from tests.servers.valkey import DURABLE, running_valkey
@@ -56,7 +56,7 @@ def test_page_holds_what_it_shows(page: Path, tmp_path: Path, monkeypatch: pytes
         if "SQS_URL" in text:
             monkeypatch.setenv("SQS_URL", servers.enter_context(running_sqs()).url)
         if "DATABASE_URL" in text:
-            monkeypatch.setenv("DATABASE_URL", servers.enter_context(database()))
+            monkeypatch.setenv("DATABASE_URL", servers.enter_context(server()).url)
         assert run_page(page) == len(EXAMPLES.findall(text))
 
 

@@ -21,15 +21,11 @@ LARGEST = (1 << 63) - 1
 """The largest number in a column. Nothing stored is larger, so a bound above it means the same."""
 
 _EVENT: LiteralString = "version, position, event_id, event_type, schema_version, recorded_at, data, metadata"
-_SIZE: LiteralString = "octet_length(data) + octet_length(metadata)"
+_BEFORE: LiteralString = ", sum(octet_length(data) + octet_length(metadata)) OVER earlier AS before "
+_EARLIER: LiteralString = " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) "
 _NEWEST: LiteralString = (
     "(SELECT e.version FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id ORDER BY e.version DESC LIMIT 1) AS head"
 )
-
-
-def _before(order: LiteralString) -> LiteralString:
-    """Return the column ``before`` of a page's inner query: the bytes of the rows before each, and null for the first."""
-    return "sum(" + _SIZE + ") OVER (ORDER BY " + order + " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before "
 
 
 def _stream_pages(condition: LiteralString, order: LiteralString) -> LiteralString:
@@ -38,9 +34,9 @@ def _stream_pages(condition: LiteralString, order: LiteralString) -> LiteralStri
         "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.head, asked.n FROM "
         "unnest(%s::bytea[], %s::bigint[], %s::integer[]) WITH ORDINALITY asked (name_key, bound, most, n) CROSS JOIN LATERAL ("
         "SELECT s.part, s.id, " + _NEWEST + " FROM {schema}.streams s WHERE s.part = 0 AND s.name_key = asked.name_key LIMIT 1) s "
-        "LEFT JOIN LATERAL (SELECT " + _EVENT + ", " + _before("version " + order) + "FROM {schema}.events e "
-        "WHERE e.part = s.part AND e.stream_id = s.id AND e.version " + condition + " asked.bound "
-        "ORDER BY version " + order + " LIMIT asked.most) e ON (e.before < %s::bigint) IS NOT FALSE ORDER BY asked.n, e.version " + order
+        "LEFT JOIN LATERAL (SELECT " + _EVENT + _BEFORE + "FROM {schema}.events e WHERE e.part = s.part AND e.stream_id = s.id "
+        "AND e.version " + condition + " asked.bound WINDOW earlier AS (ORDER BY version " + order + _EARLIER + "ORDER BY "
+        "version " + order + " LIMIT asked.most) e ON (e.before < %s::bigint) IS NOT FALSE ORDER BY asked.n, e.version " + order
     )
 
 
@@ -49,9 +45,8 @@ BACKWARD: LiteralString = _stream_pages("<", "DESC")
 """Pages of streams: arrays of the streams' keys, of the versions at which they begin, and of their most events; then the bytes of each."""
 
 FIND: LiteralString = (
-    "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, "
-    "e.data, e.metadata, s.name FROM unnest(%s::bytea[], %s::uuid[]) asked (name_key, event_id) "
-    "JOIN {schema}.streams s ON s.part = 0 AND s.name_key = asked.name_key "
+    "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.name "
+    "FROM unnest(%s::bytea[], %s::uuid[]) asked (name_key, event_id) JOIN {schema}.streams s ON s.part = 0 AND s.name_key = asked.name_key "
     "JOIN {schema}.events e ON e.part = 0 AND e.stream_id = s.id AND e.event_id = asked.event_id ORDER BY s.id, e.version"
 )
 """The events of streams that have one of the ids asked for: two arrays of the same length."""
@@ -59,16 +54,14 @@ FIND: LiteralString = (
 FEED: LiteralString = (
     "SELECT e.version, e.position, e.event_id, e.event_type, e.schema_version, e.recorded_at, e.data, e.metadata, s.name, "
     "(SELECT max(position) FROM {schema}.events WHERE part = 0) FROM ("
-    "SELECT stream_id, " + _EVENT + ", " + _before("position") + "FROM {schema}.events WHERE part = 0 AND position > %s "
-    "ORDER BY position LIMIT %s) e CROSS JOIN LATERAL (SELECT name FROM {schema}.streams WHERE part = 0 AND id = e.stream_id LIMIT 1) s "
-    "WHERE (e.before < 4194304) IS NOT FALSE ORDER BY e.position"
+    "SELECT stream_id, " + _EVENT + _BEFORE + "FROM {schema}.events WHERE part = 0 AND position > %s WINDOW earlier AS (ORDER BY "
+    "position" + _EARLIER + "ORDER BY position LIMIT %s) e CROSS JOIN LATERAL (SELECT name FROM {schema}.streams WHERE part = 0 "
+    "AND id = e.stream_id LIMIT 1) s WHERE (e.before < 4194304) IS NOT FALSE ORDER BY e.position"
 )
-"""A page of the feed. ``LIMIT 1`` has each name looked up by its key. Else the server, which takes a page for a few rows, may compare each
-event with every stream."""
+"""A page of the feed. ``LIMIT 1`` has each name looked up by its key: plans without statistics compare each event with every stream."""
 FEED_DIGEST: LiteralString = (
-    "SELECT sha256(coalesce(string_agg(uuid_send(event_id), ''::bytea ORDER BY position), ''::bytea)), "
-    "(SELECT coalesce(max(position), 0) FROM {schema}.events WHERE part = 0) "
-    "FROM {schema}.events WHERE part = 0 AND position > %s AND position <= %s"
+    "SELECT sha256(coalesce(string_agg(uuid_send(event_id), ''::bytea ORDER BY position), ''::bytea)), (SELECT coalesce(max(position), 0) "
+    "FROM {schema}.events WHERE part = 0) FROM {schema}.events WHERE part = 0 AND position > %s AND position <= %s"
 )
 """The digest of the ids between two positions, and the head of the feed."""
 
