@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from tests.servers import valkey
@@ -38,6 +39,7 @@ class KafkaProxy(Proxy):
 
     def __init__(self, port: int, pause: float = 0.01) -> None:
         self._fetching: set[Passage] = set()
+        self._commits: dict[Passage, set[bytes]] = {}
         self._pause = pause
         self.change: Callable[[bytes], bytes] | None = None
         super().__init__(port, lambda: None)
@@ -46,7 +48,9 @@ class KafkaProxy(Proxy):
         with suppress(OSError):
             while data := passage.client.recv(_CHUNK):
                 (self._fetching.add if data[4:6] == _FETCH else self._fetching.discard)(passage)
-                passage.before_the_answer = self.change if data[4:6] == _COMMIT_IN_A_TRANSACTION else None
+                if self.change is not None:
+                    commits = {frame[8:12] for frame in _frames(data) if frame[4:6] == _COMMIT_IN_A_TRANSACTION}
+                    self._commits.setdefault(passage, set()).update(commits)
                 if not passage.is_frozen:
                     passage.server.sendall(data)
         _end(passage)
@@ -59,10 +63,25 @@ class KafkaProxy(Proxy):
                 if len(data) == before and passage in self._fetching:
                     time.sleep(self._pause)  # the server's part, which it leaves out
                 before = len(data)
-                passed = passage.before_the_answer(data) if passage.before_the_answer is not None else data
-                if passed is not None and not passage.is_frozen:
+                passed = b"".join(map(partial(self._changed, passage), _frames(data))) if self._commits.get(passage) else data
+                if not passage.is_frozen:
                     passage.client.sendall(passed.replace(theirs, ours))
         _end(passage)
+
+    def _changed(self, passage: Passage, answer: bytes) -> bytes:
+        """Change the answer to a commit, which has the number of its request: others may be on their way at the same time."""
+        number, change = answer[4:8], self.change
+        if change is None or number not in self._commits[passage]:
+            return answer
+        self._commits[passage].discard(number)
+        return change(answer)
+
+
+def _frames(data: bytes) -> Iterator[bytes]:
+    while data:
+        end = 4 + int.from_bytes(data[:4])
+        yield data[:end]
+        data = data[end:]
 
 
 def _end(passage: Passage) -> None:
