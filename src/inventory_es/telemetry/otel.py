@@ -109,7 +109,7 @@ class Tracing:
 
     def command_finished(self, record: CommandFinished) -> None:
         """End the span of a command."""
-        traceparent = record.context.traceparent if self._commands else None  # most commands without a trace are not looked up
+        traceparent = record.context.traceparent if self._commands else None  # most often no span is open
         span = None if traceparent is None else self._commands.pop(traceparent, None)
         if span is None:
             return
@@ -211,7 +211,7 @@ def _messaging(bus: str, operation: str, kind: str) -> dict[str, Any]:
 def _traces(events: Sequence[NewEvent | RecordedEvent]) -> list[SpanContext]:
     """Return the sampled trace contexts of events, each once, in their order."""
     metadata = b"\n".join([event.metadata for event in events])
-    found = _TRACEPARENT.findall(metadata) if b'"traceparent"' in metadata else ()  # once for all: an `in` costs more than its search
+    found = _TRACEPARENT.findall(metadata) if b'"traceparent"' in metadata else ()  # one search for all, since each costs a lot to begin
     parsed = [_parse(one.decode()) for one in dict.fromkeys(found)]
     return [one for one in parsed if one.is_valid and one.trace_flags.sampled]
 

@@ -52,11 +52,7 @@ class LoopThread:
         # Not by the portal, which wakes the calling thread twice.
         self._unanswered.add(result)
         result.add_done_callback(self._unanswered.discard)
-        try:
-            Context().run(self._running.call_soon_threadsafe, lambda: tasks.append(self._running.create_task(call())))
-        except BaseException:
-            self._unanswered.discard(result)
-            raise
+        Context().run(self._running.call_soon_threadsafe, lambda: tasks.append(self._running.create_task(call())))
         return result
 
     def start(self, function: Callable[[], Awaitable[None]]) -> None:
@@ -94,9 +90,7 @@ class LoopCalls(BlockingCalls):
             StoreClosedError: closing began before the call did, or a fork inherited this object.
         """
         if blocks():
-            future = self._run(partial(self._thread.submit, function, *arguments))
-            wait((future,))
-            return future
+            return self._run(partial(self._done, function, *arguments))
         await checkpoint_if_cancelled()
         call = Call(partial(function, *arguments))
         has_ended = Event()
@@ -125,7 +119,8 @@ class LoopCalls(BlockingCalls):
         try:
             future = self._thread.submit(do)
         except BaseException:
-            self._running -= 1
+            with self._lock:
+                self._running -= 1
             raise
         future.add_done_callback(end)
         try:
@@ -134,4 +129,9 @@ class LoopCalls(BlockingCalls):
         except BaseException as cancelled:
             self._leave(call, cancelled)
             raise
+        return future
+
+    def _done(self, function: Callable[..., Awaitable[T]], *arguments: object) -> Future[T]:
+        future = self._thread.submit(function, *arguments)
+        wait((future,))
         return future

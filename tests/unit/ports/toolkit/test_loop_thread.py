@@ -170,3 +170,33 @@ def test_a_call_after_the_close_is_refused_and_one_in_flight_ends_before_it(back
             thread.end(nothing)
 
     anyio.run(play, backend=backend)
+
+
+def test_a_call_of_a_thread_without_a_loop_ends_before_the_close() -> None:
+    meeting, thread = Meeting(), LoopThread("driver")
+    calls = LoopCalls(thread, anyio.CapacityLimiter(1), name="driver")
+    with ThreadPoolExecutor(2) as threads:
+        call = threads.submit(lambda: run_to_end(calls.outcome(meeting, "in flight")))
+        assert meeting.began.wait(SECONDS)
+        running = calls._running  # what a close waits for
+        closing = threads.submit(lambda: run_to_end(calls.close(partial(meeting.ended.append, "closed"))))
+        meeting.may_end.set()
+        assert call.result(SECONDS).exception() is None
+        closing.result(SECONDS)
+    thread.end(nothing)
+    assert running == 1
+    assert meeting.ended == ["in flight", "closed"]
+
+
+def test_a_call_that_does_not_begin_is_not_counted(backend: str) -> None:
+    thread = LoopThread("driver")
+    calls = LoopCalls(thread, anyio.CapacityLimiter(1), name="driver")
+    thread.end(nothing)
+
+    async def play() -> None:
+        with pytest.raises(RuntimeError, match="closed"):
+            await calls.outcome(twice, 1)
+        with anyio.fail_after(SECONDS):
+            await calls.close(lambda: None)
+
+    anyio.run(play, backend=backend)
