@@ -1,6 +1,5 @@
 """The share of a contract's runs that every change is tested by, where a run is expensive. ``pytest --deep`` has them all."""
 
-from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -18,9 +17,11 @@ class ShareOfRuns(Contract):
     """True to run every case on every event loop and under every schedule: the option ``--deep``."""
 
     def run_case(self, promise: Promise, body: CaseBody) -> None:
+        case: Any = body
+        loops, seeds = self.backends, self.seeds
         if not self.is_deep:
-            case: Any = body
-            loops: Sequence[str] = self.backends
-            self.backends = (loops[crc32(case.__name__.encode()) % len(loops)],)
-            self.seeds = (0,)
-        super().run_case(promise, body)
+            self.backends, self.seeds = (loops[crc32(case.__name__.encode()) % len(loops)],), (0,)
+        try:
+            super().run_case(promise, body)
+        finally:
+            self.backends, self.seeds = loops, seeds
