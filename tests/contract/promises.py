@@ -15,6 +15,7 @@ from inventory_es.testing.simulation import breach
 from tests.contract.test_file_cache import TestFileCache
 from tests.contract.test_file_event_bus import TestFileEventBus
 from tests.contract.test_file_event_store import TestFileEventStore
+from tests.contract.test_kafka_event_bus import TestKafkaEventBus
 from tests.contract.test_memory_cache import TestMemoryCache
 from tests.contract.test_memory_event_bus import TestMemoryEventBus
 from tests.contract.test_memory_event_store import TestMemoryEventStore
@@ -27,6 +28,7 @@ from tests.contract.test_redis_cache import TestRedisCache
 from tests.contract.test_redis_event_bus import TestRedisEventBus
 from tests.contract.test_snapshot_stores import TestMemorySnapshotStore, TestSqliteSnapshotStore
 from tests.contract.test_sqlite_event_store import TestSqliteEventStore
+from tests.contract.test_sqs_event_bus import TestSqsEventBus
 from tests.contract.test_tiered_cache import TestTieredCache
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "promises.md"
@@ -47,6 +49,8 @@ ADAPTERS: Mapping[str, Mapping[str, type[Contract]]] = {
         "Redis": TestRedisEventBus,
         "NATS": TestNatsEventBus,
         "RabbitMQ": TestRabbitEventBus,
+        "Kafka": TestKafkaEventBus,
+        "SQS": TestSqsEventBus,
     },
 }
 """By port, the contract under which each adapter that we ship is tested."""
