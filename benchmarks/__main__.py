@@ -1,6 +1,6 @@
 """Run the benchmarks, and write a page with figures and plots.
 
-- python -m benchmarks: everything, with peers, in about twenty minutes
+- python -m benchmarks: everything, with peers, in about thirty minutes
 - python -m benchmarks --quick: everything in small sizes, in about two minutes
 - python -m benchmarks --only W3 --no-peers: one case, without peers
 
