@@ -2,9 +2,9 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -16,6 +16,8 @@ import pytest
 
 from inventory_es.adapters.file import open_file
 from inventory_es.adapters.file.bus.event_bus import open_bus
+from inventory_es.adapters.file.bus.stored_form import BusDeadLetters
+from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.postgresql import connections as connections_of_postgresql
 from inventory_es.adapters.postgresql.connections import Connections
 from inventory_es.adapters.sqlite import open_sqlite
@@ -24,7 +26,7 @@ from inventory_es.adapters.system import SystemClock
 from inventory_es.domain.commands import AddStock
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
-from inventory_es.ports import NewEvent, RecordedEvent, StreamWrite
+from inventory_es.ports import DeadLetter, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit import waiting
 from inventory_es.ports.toolkit.waiting import run_to_end
 from inventory_es.processes import OrderStatus
@@ -224,6 +226,41 @@ def test_a_file_bus_can_be_published_to_again(tmp_path: Path, another_thread: Ex
     for number, where in enumerate(interruptions(publish, every=7), 1):
         assert another_thread.submit(publish, number).result(SECONDS) is None, where
     run_to_end(bus.aclose())
+
+
+def test_a_dead_letter_of_a_file_bus_outlives_an_interruption(tmp_path: Path, another_thread: Executor) -> None:
+    """Each step finds the letter where the step before left it, in memory and in the journal, whatever an interruption stopped."""
+    (tmp_path / "dead").mkdir()
+
+    def opened() -> BusDeadLetters:
+        return BusDeadLetters(OperatingSystem(), str(tmp_path / "dead"), seed=1, name="letters", lock_timeout=5)
+
+    letters, at = opened(), datetime(2026, 1, 5, tzinfo=UTC)
+    event = RecordedEvent(StreamId("s", "1"), 1, 1, UUID(int=1), "Noted", 1, at, b"{}", b"{}")
+    letter = DeadLetter(event, "refused", 5, at)
+
+    def bury(_: int = 0) -> None:
+        letters.bury(1, letter)
+
+    def redeliver(_: int = 0) -> None:
+        letters.redeliver([event.event_id])
+
+    def done(_: int = 0) -> None:
+        letters.done(1)
+
+    for step, earlier, state in [(bury, [done], (1, 0)), (redeliver, [bury], (0, 1)), (done, [bury, redeliver], (0, 0))]:
+
+        def before(_: int, earlier: Iterable[Callable[[], None]] = earlier) -> None:
+            for one in earlier:
+                one()
+
+        for where in interruptions(step, before, least=50):
+            with closing(another_thread.submit(opened).result(SECONDS)) as again:
+                letters.follow()
+                assert (again.letters, again.revived) == (letters.letters, letters.revived), where
+            another_thread.submit(step).result(SECONDS)
+            assert (len(letters.letters), len(letters.revived)) == state, where
+    letters.close()
 
 
 class _Host:

@@ -267,12 +267,17 @@ class BusDeadLetters:
 
     def _append(self, make: Callable[[int], _Entry | None]) -> None:
         """Write the entry that ``make`` returns for its number, after the lines of other processes were read."""
-        with self._journal.exclusive() as tail:
-            self._follow(tail)
-            entry = make(tail.position + 1)
-            if entry is not None:
-                self._tail = self._journal.append(tail, msgspec.json.encode(entry)[:-1], position=entry.entry)
-                self._note(entry)
+        try:
+            with self._journal.exclusive() as tail:
+                self._follow(tail)
+                entry = make(tail.position + 1)
+                if entry is not None:
+                    end = self._journal.append(tail, msgspec.json.encode(entry)[:-1], position=entry.entry)
+                    self._note(entry)
+                    self._tail = end  # last: a signal before it has the next call read the line
+        except BaseException:  # of a signal too
+            self._journal.let_go()
+            raise
 
     def _follow(self, end: JournalTail) -> None:
         for segment, line in self._journal.lines(self._tail, end):
@@ -283,8 +288,10 @@ class BusDeadLetters:
         self._tail = end
 
     def _note(self, entry: _Entry) -> None:
+        """Apply an entry; once more after a signal changes nothing."""
         if isinstance(entry, _Redelivered):
-            self.revived.update((number, self.letters.pop(number).event) for number in entry.numbers if number in self.letters)
+            self.revived.update((number, self.letters[number].event) for number in entry.numbers if number in self.letters)
+            self.letters = {number: letter for number, letter in self.letters.items() if number not in self.revived}
         elif isinstance(entry, _Dead):
             (fields,) = check_events([bytes(entry.event)])
             self.revived.pop(entry.number, None)
