@@ -237,8 +237,7 @@ class BusDeadLetters:
 
     def follow(self) -> None:
         """Read the lines of other processes."""
-        tail = self._journal.tail()
-        if tail.position > self._tail.position:
+        if (tail := self._journal.tail()).position > self._tail.position:
             self._follow(tail)
 
     def bury(self, number: int, letter: DeadLetter) -> None:
@@ -274,7 +273,7 @@ class BusDeadLetters:
                 if entry is not None:
                     end = self._journal.append(tail, msgspec.json.encode(entry)[:-1], position=entry.entry)
                     self._note(entry)
-                    self._tail = end  # last: a signal before it has the next call read the line
+                    self._tail = end  # comes last: after a signal before it, the next call reads the line
         except BaseException:  # of a signal too
             self._journal.let_go()
             raise
@@ -288,10 +287,11 @@ class BusDeadLetters:
         self._tail = end
 
     def _note(self, entry: _Entry) -> None:
-        """Apply an entry; once more after a signal changes nothing."""
+        """Apply an entry. After a signal it may be applied twice, which changes nothing."""
         if isinstance(entry, _Redelivered):
-            self.revived.update((number, self.letters[number].event) for number in entry.numbers if number in self.letters)
-            self.letters = {number: letter for number, letter in self.letters.items() if number not in self.revived}
+            for number in self.letters.keys() & entry.numbers:
+                self.revived[number] = self.letters[number].event
+                del self.letters[number]
         elif isinstance(entry, _Dead):
             (fields,) = check_events([bytes(entry.event)])
             self.revived.pop(entry.number, None)
