@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime, timedelta
-from itertools import count
+from itertools import combinations, count
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -16,6 +16,7 @@ import pytest
 
 from inventory_es.adapters.file import open_file
 from inventory_es.adapters.file.bus.event_bus import open_bus
+from inventory_es.adapters.file.bus.file_bus import BusConsumer, FileBus, FileBusGroup, GroupLimits
 from inventory_es.adapters.file.bus.stored_form import BusDeadLetters
 from inventory_es.adapters.file.operating_system import OperatingSystem
 from inventory_es.adapters.postgresql import connections as connections_of_postgresql
@@ -28,6 +29,7 @@ from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import DeadLetter, NewEvent, RecordedEvent, StreamWrite
 from inventory_es.ports.toolkit import waiting
+from inventory_es.ports.toolkit.delivery_rules import GroupFilter, QueuedEvent
 from inventory_es.ports.toolkit.waiting import run_to_end
 from inventory_es.processes import OrderStatus
 from inventory_es.sync import Orders, open_inventory
@@ -261,6 +263,89 @@ def test_a_dead_letter_of_a_file_bus_outlives_an_interruption(tmp_path: Path, an
             another_thread.submit(step).result(SECONDS)
             assert (len(letters.letters), len(letters.revived)) == state, where
     letters.close()
+
+
+@pytest.mark.parametrize("step", ["take", "settle", "fail", "leave"])
+def test_a_group_of_a_file_bus_goes_on_after_an_interruption(step: str, tmp_path: Path) -> None:
+    """Each event is handled once, in order within its stream. Another consumer has an event and a former dead letter meanwhile."""
+    at = datetime(2026, 1, 5, tzinfo=UTC)
+    numbers = range(1, 17)
+    streams = {number: StreamId("s", str(number % 5)) for number in numbers}
+    events = [RecordedEvent(stream, n, n, UUID(int=n), "Noted", 1, at, b"{}", b"{}") for n, stream in streams.items()]
+    limits = GroupLimits(max_deliveries=2, max_dead_letters=10, window=6)
+    dies, fails = 2, 4
+    bus, group, mine, others, own = cast(FileBus, None), cast(FileBusGroup, None), BusConsumer(), BusConsumer(), -1
+    handled, kept = list[int](), dict[int, int]()
+
+    def take(consumer: BusConsumer) -> tuple[int, QueuedEvent]:
+        group.take(consumer, at)
+        return consumer.ready.popleft()
+
+    def settle(delivery: int, event: int) -> None:
+        group.settle(others, delivery)
+        handled.append(event)
+
+    def fail(delivery: int) -> None:
+        group.fail(others, delivery, "refused", at)
+
+    def redeliver() -> None:
+        bus.redeliver("g", [each.event.event_id for each in group.letters.letters.values()])
+
+    def before(place: int) -> None:
+        nonlocal bus, group, mine, others, own
+        folder = tmp_path / str(place)
+        bus = FileBus(str(folder), file_system=OperatingSystem(), creation_id="0" * 32, limits=limits, segment_bytes=1 << 20)
+        for event in events[:12]:
+            bus.publish([event])
+        group, mine = bus.join("g", GroupFilter(None, None))
+        _, others = bus.join("g", GroupFilter(None, None))
+        handled.clear()
+        kept.clear()
+        while len(kept) < 2:
+            delivery, queued = take(others)
+            if queued.number == dies and not group.letters.revived:
+                fail(delivery)
+                redeliver()
+            elif queued.number == fails and queued.deliveries == 1:
+                fail(delivery)
+            elif queued.number in (dies, fails):
+                kept[queued.number] = delivery
+            else:
+                settle(delivery, queued.number)
+        for event in events[12:]:
+            bus.publish([event])
+        if step != "take":
+            own, queued = take(mine)
+            handled.extend([queued.number] if step == "settle" else [])
+
+    def drain() -> None:
+        group.take(others, at)
+        while others.ready:
+            delivery, queued = others.ready.popleft()
+            settle(delivery, queued.number)
+            group.take(others, at)
+
+    steps: dict[str, Callable[[], object]] = {
+        "take": lambda: group.take(mine, at),
+        "settle": lambda: group.settle(mine, own),
+        "fail": lambda: group.fail(mine, own, "refused", at),
+        "leave": lambda: bus.leave("g", mine, at),
+    }
+    for where in interruptions(lambda _: steps[step](), before, least=90):
+        mine.is_cancelled = step == "take"
+        if step != "take":
+            steps[step]()
+        drain()
+        settle(kept[dies], dies)
+        fail(kept[fails])
+        redeliver()
+        drain()
+        assert sorted(handled) == list(numbers), where
+        in_order = [number for number in handled if number not in (dies, fails)]
+        assert all(streams[one] != streams[other] or one < other for one, other in combinations(in_order, 2)), where
+        assert bus.lag("g") == 0, where
+        assert not group.letters.revived, where
+        bus.close()
 
 
 class _Host:

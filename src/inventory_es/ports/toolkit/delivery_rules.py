@@ -111,6 +111,11 @@ class DeliveryQueue:
         self._enter(event).append(event)
         self._make_ready(event.event.stream)
 
+    def add_taken(self, event: QueuedEvent) -> None:
+        """Add an event that a consumer has: its stream waits for the answer."""
+        self._enter(event).append(event)
+        self._lanes[event.event.stream].is_busy = True
+
     def offer_again(self, event: QueuedEvent) -> None:
         """Add an event that had left the queue: in front of its stream, or behind all others if its stream does not wait.
 

@@ -284,9 +284,13 @@ class FileBusGroup:
         self._limits = limits
         self._serving = serving
         self._locked = locked
-        self._queue = DeliveryQueue()
         self._numbers = count()
-        state = cursor.state if cursor.state is not None else CursorState(journal.start, 0, {})
+        self._is_torn = False
+        self._resume()
+
+    def _resume(self) -> None:
+        """Begin where the cursor says. What consumers have stays with them; every other unanswered event is loaded again."""
+        state = self._cursor.state if self._cursor.state is not None else CursorState(self._journal.start, 0, {})
         self._known = state
         self._saved = state
         self._through = state.through
@@ -295,10 +299,16 @@ class FileBusGroup:
         self._unanswered: dict[int, QueuedEvent] = {}
         self._revived: dict[int, QueuedEvent] = {}
         self._deliveries_before = dict(state.revived)
+        for consumer in self.consumers:
+            consumer.out.update(list(consumer.ready))
+        self._queue = DeliveryQueue()
+        self._kept = {queued.number: queued for consumer in self.consumers for queued in consumer.out.values()}
+        for queued in self._kept.values():
+            self._queue.add_taken(queued)
 
     def take(self, consumer: BusConsumer, now: datetime) -> None:
         """Put the next event into ``consumer.ready``, if there is one and none stands there."""
-        with self._serving(), self._locked():
+        with self._changing():
             if consumer.ready:
                 return
             for other in self.consumers:
@@ -317,23 +327,27 @@ class FileBusGroup:
                 self._queue.put_back(queued)
                 raise
             number = next(self._numbers)
-            consumer.out[number] = queued
             consumer.ready.append((number, queued))
+            consumer.out[number] = queued
 
     def settle(self, consumer: BusConsumer, number: int) -> None:
         """Acknowledge a delivery. A second answer changes nothing."""
-        with self._serving(), self._locked():
+        with self._changing():
             queued = consumer.out.get(number)
             if queued is not None:
                 if self.letters.knows(queued.number):
                     self.letters.done(queued.number)
-                del consumer.out[number]
                 self._forget(queued)
-                self._save()
+                try:
+                    self._save()
+                except Exception:
+                    del consumer.out[number]
+                    raise
+                del consumer.out[number]  # comes last: after a signal before it, the answer can be repeated
 
     def fail(self, consumer: BusConsumer, number: int, reason: str, now: datetime) -> None:
         """Refuse a delivery: the event is delivered again later, or becomes a dead letter."""
-        with self._serving(), self._locked():
+        with self._changing():
             queued = consumer.out.get(number)
             if queued is not None:
                 if self._is_spent(queued):
@@ -345,22 +359,25 @@ class FileBusGroup:
 
     def leave(self, consumer: BusConsumer, now: datetime) -> None:
         """Put a consumer's deliveries back, or give them up. An event that can't be given up now is delivered once more."""
-        self.consumers.discard(consumer)
-        problem: Exception | None = None
-        self._put_back_ready(consumer)
-        while consumer.out:
-            _, queued = consumer.out.popitem()
-            if self._is_spent(queued):
-                try:
-                    self._give_up(queued, _NO_ANSWER, now)
-                except (OSError, UncertainWriteError) as refused:
-                    problem = refused
-                else:
-                    continue
-            self._queue.put_back(queued)
-        self._save()
-        if problem is not None:
-            raise problem
+        with self._changing():
+            if consumer not in self.consumers:  # a signal ended an earlier call, and its deliveries are loaded again
+                return
+            self.consumers.remove(consumer)
+            problem: Exception | None = None
+            self._put_back_ready(consumer)
+            while consumer.out:
+                _, queued = consumer.out.popitem()
+                if self._is_spent(queued):
+                    try:
+                        self._give_up(queued, _NO_ANSWER, now)
+                    except (OSError, UncertainWriteError) as refused:
+                        problem = refused
+                    else:
+                        continue
+                self._queue.put_back(queued)
+            self._save()
+            if problem is not None:
+                raise problem
 
     def close(self) -> None:
         """Make the cursor durable and release the group. The next process that takes it over gets the unanswered events."""
@@ -370,6 +387,20 @@ class FileBusGroup:
             self._cursor.close()
             self.letters.close()
             self.owner.close()
+
+    @contextmanager
+    def _changing(self) -> Generator[None, None, None]:
+        """Hold the group. What a signal stopped half-way is made good by the next call: no answer is lost, and no event withheld."""
+        with self._serving(), self._locked():
+            if self._is_torn:
+                self._resume()
+            self._is_torn = True
+            try:
+                yield
+            except Exception:
+                self._is_torn = False
+                raise
+            self._is_torn = False
 
     def _is_spent(self, queued: QueuedEvent) -> bool:
         return queued.deliveries >= self._limits.max_deliveries and len(self.letters.letters) < self._limits.max_dead_letters
@@ -381,13 +412,15 @@ class FileBusGroup:
 
     def _forget(self, queued: QueuedEvent) -> None:
         self._queue.settle(queued)
-        self._unanswered.pop(queued.number, None)
-        self._revived.pop(queued.number, None)
+        for events in (self._unanswered, self._revived, self._kept):
+            events.pop(queued.number, None)
+        self._known.open.pop(queued.number, None)  # its line may come again
 
     def _put_back_ready(self, consumer: BusConsumer) -> None:
         while consumer.ready:
-            number, queued = consumer.ready.popleft()
+            number, queued = consumer.ready[0]
             del consumer.out[number]
+            consumer.ready.popleft()
             queued.deliveries -= 1  # no consumer saw this one
             self._queue.put_back(queued)
 
@@ -395,9 +428,10 @@ class FileBusGroup:
         """Queue the dead letters that are to be delivered again."""
         self.letters.follow()
         for number in sorted(self.letters.revived.keys() - self._revived.keys(), reverse=True):
-            queued = QueuedEvent(self.letters.revived[number], self._deliveries_before.pop(number, 0), number)
-            self._revived[number] = queued
-            self._queue.offer_again(queued)
+            before = self._deliveries_before.pop(number, 0)
+            queued = self._revived[number] = self._kept.get(number) or QueuedEvent(self.letters.revived[number], before, number)
+            if number not in self._kept:
+                self._queue.offer_again(queued)
 
     def _load(self, now: datetime) -> None:
         """Load lines until the window is full or no line is left."""
@@ -425,17 +459,18 @@ class FileBusGroup:
     def _enter(self, events: Sequence[tuple[int, RecordedEvent]], now: datetime) -> None:
         """Queue the unanswered events of a line. An event that too many consumers left unanswered, perhaps killed by it, is given up."""
         queued = [
-            QueuedEvent(event, self._known.open.get(number, 0), number)
+            self._kept.get(number) or QueuedEvent(event, self._known.open.get(number, 0), number)
             for number, event in events
             if (number > self._known.through or number in self._known.open) and self.filter.takes(event)
         ]
         for each in filter(self._is_spent, queued):
-            if not self.letters.knows(each.number):
+            if each.number not in self._kept and not self.letters.knows(each.number):
                 self.letters.bury(each.number, DeadLetter(each.event, _NO_ANSWER, each.deliveries, now))
         for each in queued:
             if not self.letters.knows(each.number):
                 self._unanswered[each.number] = each
-                self._queue.offer(each)
+                if each.number not in self._kept:
+                    self._queue.offer(each)
 
     def _place(self) -> JournalTail:
         """Return the end of the last line that has no unanswered event before it."""
