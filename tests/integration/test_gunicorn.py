@@ -32,7 +32,11 @@ def application(environ, start_response):
         start_response("409 Conflict", [])
     return [b""]
 """
-UNITS, BUYERS = 30, 50
+READY = """
+def post_worker_init(worker):
+    print("ready", flush=True)
+"""
+UNITS, BUYERS, WORKERS = 30, 50, 2
 KINDS = {"sync": [], "gthread": ["--threads", "8"], "gevent": []}
 
 
@@ -43,12 +47,24 @@ def test_two_workers_sell_exactly_the_stock(kind: str, master: str, scheme: str,
     with open_inventory(url) as inventory:
         inventory.add_stock("tea", "berlin", UNITS)
     tmp_path.joinpath("app.py").write_text(APP, encoding="utf-8")
-    options = ["--workers", "2", "--worker-class", kind, *KINDS[kind], *(["--preload"] if master != "does not load it" else [])]
+    tmp_path.joinpath("ready.py").write_text(READY, encoding="utf-8")
+    options = [
+        "--config",
+        "ready.py",
+        "--workers",
+        str(WORKERS),
+        "--worker-class",
+        kind,
+        *KINDS[kind],
+        *(["--preload"] if master != "does not load it" else []),
+    ]
     environment = {**os.environ, "STOCK": url, **({"USED": "1"} if master == "uses it" else {})}
     with socket.create_server(("127.0.0.1", 0), backlog=BUYERS) as listening:
         port = listening.getsockname()[1]
         command = [sys.executable, "-m", "gunicorn", "--bind", f"fd://{listening.fileno()}", *options, "app:application"]
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, pass_fds=[listening.fileno()], stderr=subprocess.PIPE, text=True)
+        pass_fds = [listening.fileno()]
+        pipe = subprocess.PIPE
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, pass_fds=pass_fds, stdout=pipe, stderr=pipe, text=True)
 
         def buy(_: int) -> int:
             try:
@@ -58,11 +74,14 @@ def test_two_workers_sell_exactly_the_stock(kind: str, master: str, scheme: str,
                 return refusal.code
 
         try:
+            assert server.stdout is not None
+            ready = [server.stdout.readline() for _ in range(WORKERS)]  # a worker that is told to end before it is ready does not hear it
             with ThreadPoolExecutor(16) as buyers:
                 answers = Counter(buyers.map(buy, range(BUYERS)))
         finally:
             server.terminate()
             _, said = server.communicate(timeout=60)
+    assert ready == ["ready\n"] * WORKERS, said
     assert answers == {200: UNITS, 409: BUYERS - UNITS}, said
     with open_inventory(url) as inventory:
         level = inventory.stock("tea", "berlin")
