@@ -55,7 +55,7 @@ BUDGETS: Mapping[str, int] = {
     "domain/processes": 2_031,
     "ports": 5_289,
     "sync": 1_064,
-    "telemetry": 835,
+    "telemetry": 863,
     "testing": 26_877,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""

@@ -42,8 +42,9 @@ async def bus_on(server: Server, options: str = "shards=2&lease=6", **settings: 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a thread of the driver."""
-    await anyio.to_thread.run_sync(wait_until, condition)
+    """Wait for a thread of the driver. The bound is needed, because no scope ends the wait of a thread."""
+    await anyio.to_thread.run_sync(wait_until, condition, 30)
+    assert condition()
 
 
 async def receive(deliveries: BusSubscription, count: int) -> list[Delivery]:
@@ -136,12 +137,16 @@ def test_a_member_that_is_killed_between_handling_and_commit_is_replaced(backend
 
 @asynccontextmanager
 async def mocked(bootstrap: str) -> AsyncIterator[KafkaEventBus]:
-    """Open a bus on the driver's mock, which makes topics of four partitions and has no settings."""
+    """Open a bus on the driver's mock, which makes topics of four partitions and has no settings.
+
+    The mock ends each rebalance a second before the lease, and answers no commit of a member meanwhile. So the lease is shorter than the
+    longest wait for an answer.
+    """
     place = KafkaPlace.parse(f"kafka://{bootstrap}", timeout=5)
     admin = AdminClient(place.settings())
     for topic in (place.log, place.letters):
         admin.list_topics(topic, timeout=5)
-    bus = KafkaEventBus(KafkaBroker(place, "bus", admin, shards=4, lease=6), clock=SystemClock(), durable=False, max_event_bytes=1_000)
+    bus = KafkaEventBus(KafkaBroker(place, "bus", admin, shards=4, lease=3), clock=SystemClock(), durable=False, max_event_bytes=1_000)
     try:
         yield bus
     finally:

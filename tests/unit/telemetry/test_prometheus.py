@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -13,19 +14,23 @@ from uuid import UUID
 import anyio
 import attrs
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from inventory_es import InsufficientStockError, open_inventory
 from inventory_es.adapters.memory import MemoryCache, MemoryEventBus, MemoryEventStore
+from inventory_es.application.context import CommandContext
 from inventory_es.application.following.projection import Projection, ProjectionStatus
 from inventory_es.application.guards import CircuitBreaker, Retry, guarded
+from inventory_es.application.observers import CommandFinished
 from inventory_es.domain.identifiers import InventoryId
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import Change, ProjectionId, RecordedEvent, Table
 from inventory_es.ports.errors import StoreUnavailableError
-from inventory_es.telemetry import METRICS
+from inventory_es.telemetry import METRICS, prometheus
 from inventory_es.telemetry.prometheus import prometheus_metrics, prometheus_name
 from inventory_es.testing import ManualClock
 
@@ -66,6 +71,54 @@ def test_commands_and_appends_are_measured(backend: str) -> None:
     assert found["db_client_operation_duration_seconds_count{db_operation_name=append,db_system_name=inventory_es.memory,error_type=}"] == 3
     assert (found["inventory_es_append_batch_size_sum"], found["inventory_es_append_conflicts_total"]) == (3, 0)
     assert (found["inventory_es_append_groups_count"], found["inventory_es_append_groups_sum"]) == (3, 3)
+
+
+def finished(seconds: float) -> CommandFinished:
+    """The record of an accepted command that took so long."""
+    stream, context = InventoryId("espresso", "berlin").stream, CommandContext()
+    return CommandFinished("AddStock", "c1", stream, "accepted", None, seconds, 1, 1, 1, 1, 0, context)
+
+
+@given(seconds=st.lists(st.floats(0, 100) | st.sampled_from(METRICS["inventory_es.command.duration"].bounds), max_size=700))
+def test_observations_are_counted_as_the_library_counts_them(seconds: Sequence[float]) -> None:
+    """They are counted some hundred at once, and what is left when a scrape comes: twice here, in the middle and at the end."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    metrics, metric = prometheus_metrics(ours), METRICS["inventory_es.command.duration"]
+    labels = {"command": "AddStock", "outcome": "accepted"}
+    histogram = Histogram(prometheus_name(metric), metric.description, list(labels), registry=theirs, buckets=metric.bounds)
+    for number, one in enumerate(seconds, 1):
+        metrics.command_finished(finished(one))
+        histogram.labels(**labels).observe(one)
+        if number in (len(seconds) // 2, len(seconds)):
+            expected = {name: value for name, value in samples(theirs).items() if "_created" not in name}
+            assert {name: pytest.approx(value) for name, value in samples(ours).items() if name in expected} == expected
+
+
+def test_no_observation_of_a_thread_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads count often, and give way after a few instructions, so that they meet."""
+    monkeypatch.setattr(prometheus, "_WAITING", 2)
+    every = sys.getswitchinterval()
+    registry = CollectorRegistry()
+    metrics = prometheus_metrics(registry)
+
+    def observe() -> None:
+        for _ in range(5_000):
+            metrics.command_finished(finished(1.0))
+
+    def scrape() -> None:
+        for _ in range(50):
+            samples(registry)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(5) as threads:
+            for one in [threads.submit(each) for each in (observe, observe, scrape, observe, observe)]:
+                one.result()
+    finally:
+        sys.setswitchinterval(every)
+    found = samples(registry)
+    for suffix in ("count", "sum"):
+        assert found[f"inventory_es_command_duration_seconds_{suffix}{{command=AddStock,outcome=accepted}}"] == 20_000
 
 
 def test_batches_and_waiting_commands_are_counted(backend: str) -> None:
@@ -237,6 +290,7 @@ from prometheus_client import CollectorRegistry
 
 from inventory_es import InsufficientStockError
 from inventory_es.sync import open_inventory
+from inventory_es.telemetry import prometheus
 from inventory_es.telemetry.prometheus import prometheus_metrics
 
 metrics = prometheus_metrics(CollectorRegistry())
