@@ -38,7 +38,7 @@ BARS: Mapping[str, int] = {
 BUDGETS: Mapping[str, int] = {
     ".": 1_235,
     "adapters": 273,
-    "adapters/file": 6_128,
+    "adapters/file": 6_142,
     "adapters/kafka": 1_163,
     "adapters/memory": 1_057,
     "adapters/nats": 1_149,
@@ -53,7 +53,7 @@ BUDGETS: Mapping[str, int] = {
     "cli": 6_102,
     "domain": 2_860,
     "domain/processes": 2_031,
-    "ports": 5_289,
+    "ports": 5_302,
     "sync": 1_064,
     "telemetry": 863,
     "testing": 26_877,

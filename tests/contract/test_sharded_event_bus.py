@@ -366,6 +366,47 @@ def test_a_consumer_that_is_interrupted_twice_keeps_nothing(at: int) -> None:
     anyio.run(play, backend="asyncio")
 
 
+class Left(MemoryBroker):
+    """A broker that notes the groups that were left."""
+
+    def __init__(self, state: BrokerState) -> None:
+        super().__init__(state)
+        self.groups_left: list[str] = []
+
+    async def leave(self, group: str, /) -> None:
+        await checkpoint()
+        self.groups_left.append(group)
+
+
+@pytest.mark.parametrize("at", range(20))
+def test_the_last_consumer_of_a_process_gives_up_its_shards_although_it_is_interrupted(at: int) -> None:
+    """asyncio's own cancellation may come while it leaves. No shield stops it, and no later call of the process would release them."""
+    state = BrokerState(shards=1)
+
+    async def consume(bus: ShardedBus) -> None:
+        async with bus.subscribe("g") as deliveries:
+            await anext(aiter(deliveries))
+
+    async def play() -> None:
+        broker = Left(state)
+        bus = ShardedBus(broker, clock=ManualClock(), durable=True, poll_interval=0.001)
+        other = ShardedBus(MemoryBroker(state), clock=ManualClock(), durable=True, poll_interval=0.001)
+        await bus.publish([EVENT])
+        task = asyncio.create_task(consume(bus))
+        for _ in range(at):
+            await checkpoint()
+        task.cancel()
+        await asyncio.wait([task])
+        async with other.subscribe("g") as deliveries:
+            with anyio.fail_after(20):
+                assert await take_all(deliveries, 1) == [EVENT]
+        assert broker.groups_left == ["g"] or at == 0, "it has not joined before its first step"
+        await other.aclose()
+        await bus.aclose()
+
+    anyio.run(play, backend="asyncio")
+
+
 async def take_all(deliveries: BusSubscription, count: int) -> list[RecordedEvent]:
     """Receive and acknowledge so many events."""
     taken = []

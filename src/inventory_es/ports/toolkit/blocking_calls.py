@@ -6,7 +6,7 @@ A function that waits for another process calls :func:`check_wanted` from time t
 import os
 import threading
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -112,6 +112,17 @@ async def run_in_thread(function: Callable[[], T], *, limiter: anyio.CapacityLim
         raise
     except BaseException as cancelled:
         call.leave(cancelled)
+        raise
+
+
+async def to_its_end(call: Callable[[], Awaitable[None]]) -> None:
+    """Await a call that may be repeated, once more if asyncio's own cancellation interrupts it, which no shield stops."""
+    try:
+        await call()
+    except Exception:
+        raise
+    except BaseException:
+        await call()
         raise
 
 

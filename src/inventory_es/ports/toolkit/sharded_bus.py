@@ -12,6 +12,7 @@ becomes a dead letter that no consumer has seen.
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from typing import Literal, Self, TypeVar
 from uuid import UUID
@@ -26,6 +27,7 @@ from inventory_es.ports.errors import CorruptStoreError, EventBusUnavailableErro
 from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
+from inventory_es.ports.toolkit.blocking_calls import to_its_end
 from inventory_es.ports.toolkit.broker import (
     Broker,
     Claim,
@@ -152,7 +154,7 @@ class _Group:
         for shard in answered:
             self._lose(shard)
         if answered:
-            await self._broker.release([shard.claim for shard in answered])
+            await to_its_end(partial(self._broker.release, [shard.claim for shard in answered]))
         return ending
 
     async def _begin(self, shard: _Shard, queued: QueuedEvent) -> bool:
@@ -228,9 +230,9 @@ class _Group:
                     await self._holds(shard, self._broker.record(shard.claim, early.number, early.deliveries))
         finally:
             try:
-                await self._broker.release([shard.claim for shard in shards.values()])
+                await to_its_end(partial(self._broker.release, [shard.claim for shard in shards.values()]))
             finally:
-                await self._broker.leave(self.name)
+                await to_its_end(partial(self._broker.leave, self.name))
 
     async def _claim(self) -> None:
         missing = [number for number in range(self._broker.shards) if number not in self._shards]

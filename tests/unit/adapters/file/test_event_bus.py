@@ -8,7 +8,7 @@ from uuid import UUID
 import anyio
 import pytest
 
-from inventory_es.adapters.file import open_file_event_bus
+from inventory_es.adapters.file import FileEventBus, open_file_event_bus
 from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusSubscription, Delivery, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError, StoreClosedError
@@ -78,6 +78,29 @@ def test_an_event_taken_for_a_task_that_asyncio_cancels_is_the_consumers_next_on
             assert (delivery.event, delivery.attempt) == (event(1), 1)
             await delivery.ack()
             assert (await receive(consumer)).event == event(2)
+
+    anyio.run(scenario, backend="asyncio")
+
+
+@pytest.mark.parametrize("at", range(24))
+def test_a_consumer_that_asyncio_interrupts_leaves_its_group(at: int, tmp_path: Path) -> None:
+    """Also while it joins or leaves: another handle gets the group, with its event. A worker thread runs on or does not begin."""
+
+    async def consume(bus: FileEventBus) -> None:
+        async with bus.subscribe("g") as consumer:
+            await anext(aiter(consumer))
+
+    async def scenario() -> None:
+        folder = tmp_path / "bus"
+        async with open_file_event_bus(folder, clock=ManualClock()) as one, open_file_event_bus(folder, clock=ManualClock()) as other:
+            await one.publish([event(1)])
+            task = asyncio.ensure_future(consume(one))
+            for _ in range(at):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            async with other.subscribe("g") as consumer:
+                assert (await receive(consumer)).event == event(1)
 
     anyio.run(scenario, backend="asyncio")
 

@@ -20,7 +20,7 @@ from inventory_es.ports.event_bus import BusCapabilities, DeadLetter, EventBus, 
 from inventory_es.ports.file_system import FileSystem
 from inventory_es.ports.records import RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, run_in_thread, to_its_end
 from inventory_es.ports.toolkit.delivery_rules import GroupFilter, check_events, check_group
 from inventory_es.ports.toolkit.paths import AnyPath, absolute_path
 from inventory_es.ports.toolkit.waiting import Event, Exclusive, new_event, scope
@@ -112,14 +112,20 @@ class FileEventBus(EventBus, GroupLag):
             EventBusUnavailableError: another process has the consumers of this group.
         """
         check_group(group)
-        joined, consumer = await self._calls.run(self._bus.join, group, GroupFilter.of(types, streams))
+        wanted, consumer = GroupFilter.of(types, streams), BusConsumer()
+        try:
+            joined, _ = await self._calls.run(self._bus.join, group, wanted, consumer)
+        except Exception:
+            raise
+        except BaseException:  # asyncio's own cancellation, after which a thread may join still
+            await self._leave(group, consumer)
+            raise
         subscription = FileSubscription(self._bus.name, self._calls, self._changes, self._clock, self._poll_interval, joined, consumer)
         try:
             yield subscription
         finally:
             subscription.leave()
-            with scope(shield=True), suppress(StoreClosedError):  # closing the bus released everything
-                await self._calls.run(self._bus.leave, group, consumer, self._clock.now())
+            await self._leave(group, consumer)
             self._changes.notify()
 
     async def dead_letters(self, group: str, /, *, limit: int = 100) -> Sequence[DeadLetter]:
@@ -140,6 +146,14 @@ class FileEventBus(EventBus, GroupLag):
         check_group(group)
         check_page(limit=most)
         return min(most, await self._calls.run(self._bus.lag, group))
+
+    async def _leave(self, group: str, consumer: BusConsumer) -> None:
+        async def leave() -> None:
+            await self._calls.settle()  # what asyncio interrupted may still join, or leave
+            await self._calls.run(self._bus.leave, group, consumer, self._clock.now())
+
+        with scope(shield=True), suppress(StoreClosedError):  # closing the bus released everything
+            await to_its_end(leave)
 
     async def aclose(self) -> None:
         """End every subscription, finish the calls in flight, release the folder. Idempotent."""

@@ -140,8 +140,8 @@ class FileBus:
                 self._journal.let_go()
                 raise
 
-    def join(self, name: str, wanted: GroupFilter) -> tuple["FileBusGroup", BusConsumer]:
-        """Add a consumer to a group, which this process takes over if it has no consumer of it yet.
+    def join(self, name: str, wanted: GroupFilter, consumer: BusConsumer | None = None) -> tuple["FileBusGroup", BusConsumer]:
+        """Add a consumer, a new one unless given, to a group, which this process takes over if it has no consumer of it yet.
 
         Raises:
             ValueError: the group has consumers with another filter.
@@ -153,7 +153,7 @@ class FileBus:
             elif group.filter != wanted:
                 msg = f"group {name!r} has consumers with another filter: a group has one filter, name another group"
                 raise ValueError(msg)
-            consumer = BusConsumer()
+            consumer = consumer or BusConsumer()
             group.consumers.add(consumer)
             return group, consumer
 
