@@ -166,6 +166,8 @@ class CommandHandler:
 
 
 def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "rejected", "failed"], str | None, int]:
+    if isinstance(outcome, Reservation):
+        return "replayed" if outcome.replayed else "accepted", None, outcome.version
     if outcome is None:
         return "failed", "cancelled", 0
     if isinstance(outcome, BaseException):
@@ -173,8 +175,7 @@ def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "re
         return answer, outcome.code if isinstance(outcome, InventoryError) else type(outcome).__name__, 0
     if outcome.replayed:
         return "replayed", None, outcome.version
-    is_no_op = type(outcome) is CommandResult and not outcome.changed
-    return "no_op" if is_no_op else "accepted", None, outcome.version
+    return "accepted" if outcome.changed else "no_op", None, outcome.version
 
 
 def _unwrap(outcome: Any) -> Any:
