@@ -56,7 +56,7 @@ BUDGETS: Mapping[str, int] = {
     "ports": 5_302,
     "sync": 1_064,
     "telemetry": 863,
-    "testing": 26_877,
+    "testing": 26_952,
 }
 """By package, the most lines. Raising one needs a line in the changelog that names what was removed for it."""
 

@@ -1,6 +1,6 @@
 """Any program through three processes on one PostgreSQL server: the machine's answers, and outcomes that some serial order explains.
 
-More of them: ``.venv/bin/pytest tests/property/test_postgresql_programs.py --hypothesis-profile=search``.
+More of them: ``.venv/bin/pytest tests/property/test_postgresql_programs.py --hypothesis-profile=search -o faulthandler_timeout=0``.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence

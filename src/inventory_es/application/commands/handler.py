@@ -173,9 +173,7 @@ def _verdict(outcome: Any) -> tuple[Literal["accepted", "replayed", "no_op", "re
     if isinstance(outcome, BaseException):
         answer: Literal["rejected", "failed"] = "rejected" if isinstance(outcome, RejectionError) else "failed"
         return answer, outcome.code if isinstance(outcome, InventoryError) else type(outcome).__name__, 0
-    if outcome.replayed:
-        return "replayed", None, outcome.version
-    return "accepted" if outcome.changed else "no_op", None, outcome.version
+    return "replayed" if outcome.replayed else "accepted" if outcome.changed else "no_op", None, outcome.version
 
 
 def _unwrap(outcome: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import checkpoint, current_token
 
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 
@@ -52,6 +52,33 @@ async def cancel_at(point: int, call: Call, *, delay: int = 0) -> bool:
                 await call(count)
                 tasks.cancel_scope.cancel()
     return point == 0 or suspensions >= point
+
+
+async def cut_off(turns: int, call: Callable[[], Coroutine[Any, Any, None]], begin: Callable[[], Awaitable[object]]) -> None:
+    """Cancel a call so many turns of the event loop after ``begin`` returned, and wait for its end.
+
+    On asyncio this is the cancellation of its task, as ``asyncio.timeout`` makes it. No shield stops that one.
+    """
+
+    async def cancel(what: Any) -> None:
+        await begin()
+        for _ in range(turns):
+            await checkpoint()
+        what.cancel()
+
+    loop: Any = current_token().native_token  # trio's own, or asyncio's loop
+    if not hasattr(loop, "create_task"):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await cancel(tasks.cancel_scope)
+        return
+    is_over = anyio.Event()
+    task = loop.create_task(call())
+    task.add_done_callback(lambda _: is_over.set())
+    await cancel(task)
+    await is_over.wait()
+    if not task.cancelled():
+        task.result()  # raises its failure
 
 
 async def hold_at(point: int, call: Call, meanwhile: Callable[[], Awaitable[object]]) -> bool:

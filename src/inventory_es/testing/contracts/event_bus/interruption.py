@@ -8,9 +8,9 @@ from typing import Any
 import anyio
 from anyio.lowlevel import checkpoint
 
-from inventory_es.ports import Delivery
+from inventory_es.ports import Delivery, EventBus, RecordedEvent
 from inventory_es.ports.errors import StoreClosedError
-from inventory_es.testing.contracts.core.await_points import cancel_at
+from inventory_es.testing.contracts.core.await_points import cancel_at, cut_off
 from inventory_es.testing.contracts.core.schedule import AtSuspension
 from inventory_es.testing.contracts.core.tested_port import refused
 from inventory_es.testing.contracts.event_bus.delivery import need_two_deliveries
@@ -19,6 +19,7 @@ from inventory_es.testing.promise import MismatchError, promise
 
 _MOST_POINTS = 40
 _TURNS = 12
+_TURNS_BEFORE = (0, 1, 2, 3, 4, 6, 9)
 _PUSHED = 1.0
 _RECEIVE = "A receive that is cancelled at any await point keeps no event: the next receive gets it, of this consumer or another."
 _OTHERS = (
@@ -181,6 +182,21 @@ class CancellationCases:
             await consumer.drain()
 
     @promise("EB-31", _OTHERS, seeds=1)
+    async def test_eb_31_the_only_consumer(self, harness: BusHarness) -> None:
+        """Cancel a task while it joins, receives or leaves: as ``asyncio.timeout`` does, whose cancellation no shield stops."""
+        patience = harness.contract.patience_for_delivery
+        async with harness.open() as bus:
+            need_two_deliveries(harness, bus)
+            async with bus.join("g"):
+                pass
+            for receives in (False, True):
+                for turns in _TURNS_BEFORE:
+                    (event,) = harness.events(f"x {'r' if receives else 'a'}{turns}")
+                    await bus.raw.publish([event])
+                    await _consumer_cut_off(bus.raw, turns, patience, receives=receives)
+                    await _is_free(bus.raw, event, patience)
+
+    @promise("EB-31", _OTHERS, seeds=1)
     async def test_eb_31_a_redelivery(self, harness: BusHarness) -> None:
         async def run(point: int) -> bool:
             await bus.publish(f"x a{point}")
@@ -284,6 +300,38 @@ async def _cancelled_after(bus: TestedBus, consumer: TestedSubscription, turns: 
         for _ in range(turns):
             await checkpoint()
         scope.cancel()
+
+
+async def _consumer_cut_off(bus: EventBus, turns: int, patience: float, *, receives: bool) -> None:
+    """Cancel a consumer so many turns of the event loop after it began, or after it received an event."""
+    has_received = anyio.Event()
+
+    async def consume() -> None:
+        async with bus.subscribe("g") as consumer:
+            await anext(aiter(consumer))
+            has_received.set()
+
+    async def begin() -> None:
+        if receives:
+            with anyio.move_on_after(patience):
+                await has_received.wait()
+
+    await cut_off(turns, consume, begin)
+
+
+async def _is_free(bus: EventBus, event: RecordedEvent, patience: float) -> None:
+    """Expect a new consumer of the group to get the event, and acknowledge it."""
+    with anyio.move_on_after(patience):
+        async with bus.subscribe("g") as consumer:
+            async for delivery in consumer:
+                await delivery.ack()
+                if delivery.event == event:
+                    return
+    raise MismatchError(
+        expected="the event, delivered to a new consumer of its group",
+        got=f"none within {patience:g} s",
+        meaning="a consumer that was cancelled still has its group: the call that leaves it was cancelled too",
+    )
 
 
 async def _redelivery_cut_off(bus: TestedBus, consumer: TestedSubscription, event_id: object, point: int) -> bool:
