@@ -16,7 +16,7 @@ from inventory_es.domain.stream_id import StreamId
 from inventory_es.errors import EventBusUnavailableError, StoreClosedError
 from inventory_es.ports import BusCapabilities, Clock, DeadLetter, RecordedEvent
 from inventory_es.ports.toolkit.append_rules import check_page
-from inventory_es.ports.toolkit.blocking_calls import BlockingCalls
+from inventory_es.ports.toolkit.blocking_calls import BlockingCalls, to_its_end
 from inventory_es.ports.toolkit.delivery_rules import (
     DeliveryQueue,
     GroupFilter,
@@ -98,7 +98,7 @@ class ShopBus:
             yield consumer
         finally:
             with anyio.CancelScope(shield=True):
-                await consumer.leave()
+                await to_its_end(consumer.leave)
 
     async def dead_letters(self, group: str, /, *, limit: int = 100) -> Sequence[DeadLetter]:
         check_group(group)

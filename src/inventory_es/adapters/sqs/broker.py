@@ -145,22 +145,20 @@ class SqsBroker(Broker):
 
     async def claim(self, group: str, shards: Collection[int], /) -> Sequence[Claim]:
         """Let messages of these shards come. Those of a lost claim, or of an interrupted call, go back."""
-        former = [held for shard in shards if (held := self._held.pop((group, shard), None)) is not None]
+        await self._calls.settle()  # an interrupted read may receive still
+        former = [held for shard in shards if (held := self._held.get((group, shard))) is not None]
+        if any(held.messages for held in former):
+            await self.release([held.claim for held in former])
         made: list[Claim] = []
         for shard in shards:
             deliveries: dict[int, int] = {}
             made.append(Claim(group, shard, f"{next(self._places)}", 0, frozenset(), deliveries))
             self._held[group, shard] = _Held(made[-1], deliveries)
-        if any(held.messages for held in former):
-            await self._run(partial(self._give_back, former))
         return made
 
     async def release(self, claims: Collection[Claim], /) -> None:
         """Give up claims. Their messages go back."""
-        given_up = [held for claim in claims if (held := self._held_of(claim)) is not None]
-        for held in given_up:
-            del self._held[held.claim.group, held.claim.shard]
-        await self._run(partial(self._give_back, given_up))
+        await self._run(partial(self._release, claims))
 
     async def read(self, wanted: Sequence[tuple[Claim, int, int]], /) -> Sequence[Sequence[Entry] | None]:
         """Return what is in flight here, or receive one message. After none came, it is asked again when something changes, or later."""
@@ -339,6 +337,14 @@ class SqsBroker(Broker):
             named = [{**entry, "Id": f"{number}"} for number, entry in enumerate(entries[start : start + _BATCH])]
             failed += call(QueueUrl=url, Entries=named).get("Failed", ())
         return failed
+
+    def _release(self, claims: Collection[Claim]) -> None:
+        given_up = [held for claim in claims if (held := self._held_of(claim)) is not None]
+        try:
+            self._give_back(given_up)
+        finally:
+            for held in given_up:
+                del self._held[held.claim.group, held.claim.shard]
 
     def _give_back(self, given_up: Iterable[_Held]) -> None:
         with self._handles:
