@@ -139,14 +139,14 @@ def test_a_member_that_is_killed_between_handling_and_commit_is_replaced(backend
 async def mocked(bootstrap: str) -> AsyncIterator[KafkaEventBus]:
     """Open a bus on the driver's mock, which makes topics of four partitions and has no settings.
 
-    The mock ends each rebalance a second before the lease, and answers no commit of a member meanwhile. So the lease is shorter than the
-    longest wait for an answer.
+    The mock ends each rebalance a second before the lease, and answers no commit of a member meanwhile. So the lease is far below the
+    longest wait for an answer, and long enough for answers of consumers on a busy machine.
     """
-    place = KafkaPlace.parse(f"kafka://{bootstrap}", timeout=5)
+    place = KafkaPlace.parse(f"kafka://{bootstrap}", timeout=20)
     admin = AdminClient(place.settings())
     for topic in (place.log, place.letters):
         admin.list_topics(topic, timeout=5)
-    bus = KafkaEventBus(KafkaBroker(place, "bus", admin, shards=4, lease=3), clock=SystemClock(), durable=False, max_event_bytes=1_000)
+    bus = KafkaEventBus(KafkaBroker(place, "bus", admin, shards=4, lease=6), clock=SystemClock(), durable=False, max_event_bytes=1_000)
     try:
         yield bus
     finally:

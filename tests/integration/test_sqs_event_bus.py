@@ -369,6 +369,27 @@ def test_a_queue_whose_owner_has_changed_it_is_used(url: str, backend: str) -> N
 
 
 @on_one_loop
+def test_calls_of_one_process_that_read_dead_letters_take_turns(url: str, backend: str) -> None:
+    """Each takes the letters in flight, and waits for those that another one has."""
+    published = [event for number in range(21) for event in events(f"s{number}", 1)]
+    found: list[int] = []
+
+    async def read(bus: SqsEventBus) -> None:
+        found.append(len(await bus.dead_letters("g")))
+
+    async def play() -> None:
+        async with bus_on(url, "poll=0.05&timeout=2", max_deliveries=1) as bus, bus.subscribe("g") as deliveries:
+            await bus.publish(published)
+            for _ in published:
+                await (await next_of(deliveries)).nack("no")
+            async with anyio.create_task_group() as tasks:
+                for _ in range(4):
+                    tasks.start_soon(read, bus)
+        assert found == [21] * 4
+
+    anyio.run(play, backend=backend)
+
+
 def test_dead_letters_that_somebody_else_reads_are_not_left_out(url: str, backend: str) -> None:
     """Letters in flight elsewhere can't be listed. The answer is then an error, and never a part of the letters."""
 

@@ -117,6 +117,7 @@ class SqsBroker(Broker):
         self._empty: dict[str, float] = {}  # by URL of a queue, when nothing was there
         self._changes = Counter[str]()  # made by this process to a queue, after each of which something may be there
         self._handles = threading.Lock()  # a renewal that came late would hide a message that was given back
+        self._reading = threading.Lock()  # of dead letters: two calls would wait for each other's
         self._is_over = threading.Event()
         self._renewal: threading.Thread | None = None
 
@@ -386,15 +387,16 @@ class SqsBroker(Broker):
                 raise
             return use(())
         found: list[_Letter] = []
-        try:
-            self._take_letters(url, found)
-            letters = {letter.key: letter for letter in reversed(found)}
-            surplus = [letter for letter in found if letters[letter.key] is not letter]  # its event was not settled with the first one
-            self._each(self._client.delete_message_batch, url, [{"ReceiptHandle": one.handle} for one in surplus])
-            return use(sorted(letters.values(), key=lambda one: one.sent))
-        finally:
-            entries = [{"ReceiptHandle": one.handle, "VisibilityTimeout": 0} for one in found]
-            self._each(self._client.change_message_visibility_batch, url, entries)
+        with self._reading:
+            try:
+                self._take_letters(url, found)
+                letters = {letter.key: letter for letter in reversed(found)}
+                surplus = [letter for letter in found if letters[letter.key] is not letter]  # its event was not settled with the first one
+                self._each(self._client.delete_message_batch, url, [{"ReceiptHandle": one.handle} for one in surplus])
+                return use(sorted(letters.values(), key=lambda one: one.sent))
+            finally:
+                entries = [{"ReceiptHandle": one.handle, "VisibilityTimeout": 0} for one in found]
+                self._each(self._client.change_message_visibility_batch, url, entries)
 
     def _take_letters(self, url: str, found: list[_Letter]) -> None:
         """Receive until the service counts no further letter, neither visible nor in flight elsewhere."""
