@@ -390,6 +390,7 @@ def test_calls_of_one_process_that_read_dead_letters_take_turns(url: str, backen
     anyio.run(play, backend=backend)
 
 
+@on_one_loop
 def test_dead_letters_that_somebody_else_reads_are_not_left_out(url: str, backend: str) -> None:
     """Letters in flight elsewhere can't be listed. The answer is then an error, and never a part of the letters."""
 

@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 import anyio
 from anyio.lowlevel import checkpoint
 
-from inventory_es.domain.stream_id import StreamId
 from inventory_es.ports import BusCapabilities, Delivery, EventBus, RecordedEvent
 from inventory_es.ports.errors import EventBusUnavailableError
 from inventory_es.testing import Site
@@ -135,18 +134,17 @@ class LeavesAGhost(PlainBus):
 @breaks("EB-31", "A leave behind a shield, which asyncio's own cancellation passes: the consumer keeps its event.")
 class LeavesBehindAShield(PlainBus):
     @asynccontextmanager
-    async def subscribe(
-        self, name: str, /, *, types: Collection[str] | None = None, streams: Collection[StreamId] | None = None
-    ) -> AsyncIterator[PlainSubscription]:
-        await self.begin()
-        group = self.join(name, types, streams)
-        consumer = PlainSubscription(self, group)
-        try:
-            yield consumer
-        finally:
-            with anyio.CancelScope(shield=True):
-                await checkpoint()
-                self.leave(name, group, consumer)
+    async def subscribe(self, name: str, /, **kwargs: Any) -> AsyncIterator[PlainSubscription]:
+        async with super().subscribe(name, **kwargs) as consumer:
+            try:
+                yield consumer
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await checkpoint()
+                    super().leave(name, consumer.group, consumer)
+
+    def leave(self, name: str, group: Group, consumer: PlainSubscription) -> None:
+        """Nothing: it has left already."""
 
 
 @breaks("EB-32", "A publisher that waits is not told that the bus was closed.")

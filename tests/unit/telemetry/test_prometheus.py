@@ -290,7 +290,6 @@ from prometheus_client import CollectorRegistry
 
 from inventory_es import InsufficientStockError
 from inventory_es.sync import open_inventory
-from inventory_es.telemetry import prometheus
 from inventory_es.telemetry.prometheus import prometheus_metrics
 
 metrics = prometheus_metrics(CollectorRegistry())
